@@ -1,0 +1,286 @@
+"""Every setting of the server: its name, default, unit and bounds, in this one place.
+
+The command line, the environment (``TRIO_CHAT_PORT``), the TOML file and `trio_chat.Config` all are this
+class; `load` puts them together. No Trio, and no I/O but reading that one file. A wrong value raises
+`ConfigError` with one line that names the setting and what it may be.
+"""
+
+import contextlib
+import difflib
+import ipaddress
+import math
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+ENVIRONMENT_PREFIX = "TRIO_CHAT_"
+
+_KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+class ConfigError(ValueError):
+    """A setting has a value that it may not have: one line that begins with the setting's name."""
+
+    @property
+    def setting(self) -> str:
+        """The setting's name, as it is in `Config`."""
+        return str(self).partition(":")[0]
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value == int(value) else f"{value:g}"
+
+
+def _size_text(size: int) -> str:
+    units = (("GiB", _GIB), ("MiB", _MIB), ("KiB", _KIB), ("bytes", 1))
+    unit, factor = next((unit, factor) for unit, factor in units if size % factor == 0)
+    return f"{size // factor} {unit}"
+
+
+def _check_number(attribute: "attrs.Attribute[Any]", value: object, low: float, high: float) -> bool:
+    kinds = int if attribute.type is int else int | float
+    return (
+        isinstance(value, kinds)
+        and not isinstance(value, bool)
+        and not math.isnan(value)
+        and low <= value <= high
+    )
+
+
+def _in_range(low: float, high: float, unit: str) -> Any:
+    def check(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not _check_number(attribute, value, low, high):
+            raise ConfigError(f"{attribute.name}: {_number(low)} to {_number(high)} {unit}, not {value!r}")
+
+    return check
+
+
+def _size(low: int, high: int) -> Any:
+    def check(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if not _check_number(attribute, value, low, high):
+            allowed = f"{_size_text(low)} to {_size_text(high)}, as bytes or like 64KiB"
+            raise ConfigError(f"{attribute.name}: {allowed}, not {value!r}")
+
+    return check
+
+
+def _text(what: str) -> Any:
+    def check(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if value is None and attribute.default is None:
+            return
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise ConfigError(f"{attribute.name}: {what}, not {value!r}")
+
+    return check
+
+
+def _flag(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{attribute.name}: true or false, not {value!r}")
+
+
+def _one_of(*allowed: str) -> Any:
+    def check(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if value not in allowed:
+            raise ConfigError(f"{attribute.name}: one of {', '.join(allowed)}, not {value!r}")
+
+    return check
+
+
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.\-]*://[^/\s?#@]+")
+
+
+def _origins(_: object, __: object, value: tuple[str, ...]) -> None:
+    for origin in value:
+        if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin):
+            raise ConfigError(f"origin: like https://chat.example.org, or *, not {origin!r}")
+
+
+def _networks(_: object, __: object, value: tuple[str, ...]) -> None:
+    for network in value:
+        if network != "unix":
+            try:
+                # A number would pass for an address: ip_network(1) is 0.0.0.1/32.
+                ipaddress.ip_network(str(network), strict=False)
+            except ValueError:
+                allowed = "an address or a CIDR like 10.0.0.0/8, or unix"
+                raise ConfigError(f"trusted_proxy: {allowed}, not {network!r}") from None
+
+
+def _log_url(_: object, __: object, value: str) -> None:
+    if isinstance(value, str) and re.fullmatch(r"memory:|sqlite:///[^\0]+|rediss?://.+", value):
+        return
+    raise ConfigError(f"log: memory:, sqlite:///FILE or redis://HOST:PORT/DB, not {value!r}")
+
+
+def _tuple(value: object) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def data_directory() -> Path:
+    """The user's data directory, after the conventions of the system."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+
+
+def default_log() -> str:
+    """SQLite, ``trio-chat.db`` in the user's data directory."""
+    return f"sqlite:///{data_directory() / 'trio-chat.db'}"
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """How the server runs. Sizes in bytes, times in seconds."""
+
+    host: str = attrs.field(default="127.0.0.1", validator=_text("an address or a host name"))
+    """Address or name to listen on."""
+    port: int = attrs.field(default=8080, validator=_in_range(0, 65535, "(0: the system chooses)"))
+    """TCP port; 0 lets the system choose."""
+    unix: str | None = attrs.field(default=None, validator=_text("a path"))
+    """Listen on this Unix socket instead of on host and port."""
+    log: str = attrs.field(factory=default_log, validator=_log_url)
+    """Where events are kept: memory:, sqlite:///FILE or redis://HOST:PORT/DB."""
+    sync: Literal["full", "normal"] = attrs.field(default="full", validator=_one_of("full", "normal"))
+    """How safely SQLite commits: full survives a power cut, normal only a crash of the process."""
+    tls_cert: str | None = attrs.field(default=None, validator=_text("a file"))
+    """Serve TLS with this certificate chain (PEM); needs tls_key too."""
+    tls_key: str | None = attrs.field(default=None, validator=_text("a file"))
+    """The private key of tls_cert (PEM)."""
+    origin: tuple[str, ...] = attrs.field(default=(), converter=_tuple, validator=_origins)
+    """Allowed Origin (repeatable; * for any). Without one: the same origin, or none sent."""
+    trusted_proxy: tuple[str, ...] = attrs.field(default=(), converter=_tuple, validator=_networks)
+    """Peers (CIDR, repeatable) whose X-Forwarded-For, Forwarded or PROXY header is believed."""
+    max_message: int = attrs.field(default=64 * _KIB, validator=_size(_KIB, _GIB))
+    """Longest message taken from a client, bytes; a longer one ends its connection with 1009."""
+    max_connections: int = attrs.field(default=10_000, validator=_in_range(1, 10_000_000, "connections"))
+    """Connections held at once; one more is answered 503."""
+    max_per_ip: int = attrs.field(default=100, validator=_in_range(1, 10_000_000, "connections"))
+    """Connections held at once for one client address (an IPv6 /64 is one); one more is answered 429."""
+    rate: float = attrs.field(
+        default=10.0, validator=_in_range(0, 1e9, "operations per second (0: no limit)")
+    )
+    """Chat operations per second of one connection: beyond it they wait; for too long: 4029. 0: no limit."""
+    burst: int = attrs.field(default=20, validator=_in_range(1, 1_000_000_000, "operations"))
+    """Chat operations of one connection that pass at once before the rate applies."""
+    outbox: int = attrs.field(default=_MIB, validator=_size(4 * _KIB, _GIB))
+    """Bytes that may wait for one client."""
+    compress: bool = attrs.field(default=True, validator=_flag)
+    """Agree to permessage-deflate with clients that offer it."""
+    heartbeat: float = attrs.field(default=20.0, validator=_in_range(0.05, 86_400, "seconds"))
+    """Seconds of silence before a ping; after twice as long the connection is ended."""
+    drain: float = attrs.field(default=10.0, validator=_in_range(0, 3600, "seconds"))
+    """Seconds that a stop may take."""
+    log_format: Literal["text", "json"] = attrs.field(default="text", validator=_one_of("text", "json"))
+    """Log lines for people (text) or for programs (json)."""
+    verbose: bool = attrs.field(default=False, validator=_flag)
+    """Log more: each plain HTTP answer, and where an unexpected failure came from."""
+
+    def __attrs_post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            missing = "tls_key" if self.tls_key is None else "tls_cert"
+            raise ConfigError(f"{missing}: tls_cert and tls_key go together, a file each")
+
+
+# --- loading ------------------------------------------------------------------------------------------
+
+_FIELDS = {field.name: field for field in attrs.fields(Config)}
+_SIZE_UNITS = {"": 1, "b": 1, "kib": _KIB, "mib": _MIB, "gib": _GIB, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_FLAGS = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+
+
+def from_text(setting: str, text: str) -> object:
+    """The value that ``text`` stands for in ``setting``; if none, ``text`` itself: `Config` refuses it."""
+    kind: object = _FIELDS[setting].type
+    if kind is bool:
+        return _FLAGS.get(text.strip().lower(), text)
+    if kind is int and (size := re.fullmatch(r"([0-9]+)\s*([a-z]*)", text.strip().lower())):
+        sized = setting in ("max_message", "outbox")
+        factor = _SIZE_UNITS.get(size[2]) if sized or not size[2] else None
+        return int(size[1]) * factor if factor else text
+    if kind is float:
+        with contextlib.suppress(ValueError):
+            return float(text)
+    return text
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The settings with a variable of their own (``TRIO_CHAT_PORT``); an empty one counts as absent."""
+    found = {name: environ.get(ENVIRONMENT_PREFIX + name.upper(), "") for name in _FIELDS}
+    return {name: text for name, text in found.items() if text}
+
+
+def from_file(path: str) -> dict[str, object]:
+    """The settings in a TOML file: top-level keys, ``max_message`` or ``max-message``."""
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"config: a TOML file that can be read; {path}: {error.strerror}") from None
+    except ValueError as error:  # also bad UTF-8, and a NUL in the path
+        raise ConfigError(f"config: a TOML file; {path}: {error}") from None
+    settings: dict[str, object] = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in _FIELDS:
+            near = difflib.get_close_matches(name, _FIELDS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_FIELDS)}"
+            raise ConfigError(f"config: no setting is called {key!r} ({path}); {hint}")
+        if name in settings:
+            raise ConfigError(f"{name}: once, not both with '-' and with '_' ({path})")
+        settings[name] = value
+    return settings
+
+
+def load(
+    options: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    file: str | None = None,
+) -> Config:
+    """Put a configuration together: ``options`` over the environment over the file over the defaults.
+
+    Options and the file may give text for any setting; lists are comma separated in the
+    environment. ``environ`` is `os.environ` if None. Raises `ConfigError`; its text says also where the value
+    comes from.
+    """
+    environ = os.environ if environ is None else environ
+    options = options or {}
+    values: dict[str, object] = {}
+    sources: dict[str, str] = {}
+    path = file or environ.get(ENVIRONMENT_PREFIX + "CONFIG", "")
+    if path:
+        values |= from_file(path)
+        sources |= dict.fromkeys(values, f"in {path}")
+    for name, text in from_environment(environ).items():
+        several = name in ("origin", "trusted_proxy")
+        values[name] = [part.strip() for part in text.split(",") if part.strip()] if several else text
+        sources[name] = f"in the environment, {ENVIRONMENT_PREFIX}{name.upper()}"
+    values |= options
+    sources |= dict.fromkeys(options, "")
+    try:
+        return Config(
+            **{  # type: ignore[arg-type]
+                name: from_text(name, value) if isinstance(value, str) else value
+                for name, value in values.items()
+            }
+        )
+    except ConfigError as error:
+        source = sources.get(error.setting)
+        raise ConfigError(f"{error} ({source})" if source else str(error)) from None
