@@ -1,0 +1,307 @@
+#!/usr/bin/env python
+"""Measure the event log: ``python scripts/bench_log.py [statements] [append] [read] [big] [--dir DIR]``.
+
+Each part prints one table in microseconds. "busy" means that the main thread does nothing but socket sends,
+as a fan-out does, so that a worker thread has to win the GIL back from it. DIR should be on the disk that is
+of interest. Keys are in the order of time, if "random" isn't said.
+
+statements: ways to store a batch in one transaction, in bare SQLite, called in a worker thread.
+append:     `SQLiteLog.append`, from the event loop and back to it, in one room and spread over 200.
+read:       ways to fetch a page, in bare SQLite, called in a worker thread.
+big:        a log of a million events: each query, and how long commits take while checkpoints happen.
+"""
+
+import argparse
+import functools
+import json
+import random
+import socket
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, closing
+from itertools import chain, count, product
+from pathlib import Path
+
+import trio
+
+from trio_chat.log import open_memory_log, open_sqlite_log, sqlite, sqlite_file
+from trio_chat.log.base import Append, Event, EventLog
+
+BATCHES = (1, 16, 50, 200)
+RUNS = 300
+
+Way = Callable[[sqlite3.Connection, list[tuple[object, ...]]], None]
+
+
+def body(n: int) -> str:
+    return f'"user":{{"id":"u{n % 50}","name":"ann"}},"text":"{"x" * 64}","id":"{n:08x}-abcdef"}}'
+
+
+def key(chance: random.Random, *, ordered: bool = True) -> str:
+    first = time.time_ns() if ordered else chance.getrandbits(64)
+    return f"{first:016x}{chance.getrandbits(32):08x}:u{chance.randrange(500)}"
+
+
+def micros(times: Sequence[float]) -> str:
+    ranked = sorted(times)
+    return f"{ranked[len(ranked) // 2] * 1e6:7.0f} /{ranked[int(len(ranked) * 0.99)] * 1e6:7.0f}"
+
+
+class Sender:
+    """A socket to send frames on, as a fan-out does; it empties itself when it is full."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._ours, self._theirs = (stack.enter_context(end) for end in socket.socketpair())
+        self._ours.setblocking(False)
+        self._theirs.setblocking(False)
+
+    def send(self, times: int) -> None:
+        for _ in range(times):
+            try:
+                self._ours.send(b"x" * 100)
+            except BlockingIOError:
+                try:
+                    while True:
+                        self._theirs.recv(1 << 20)
+                except BlockingIOError:
+                    continue
+
+
+def timed(work: Callable[[], object], *, busy: bool, runs: int = RUNS) -> list[float]:
+    """How long each call of ``work`` took in a worker thread, the main thread being idle or busy."""
+    times: list[float] = []
+
+    def run() -> None:
+        for _ in range(runs):
+            start = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - start)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    with ExitStack() as stack:
+        sender = Sender(stack)
+        while busy and thread.is_alive():
+            sender.send(100)
+        thread.join()
+    return times
+
+
+# --- statements ---------------------------------------------------------------------------------------------
+
+ONE = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"
+JSON = """
+INSERT INTO events
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?)
+"""
+
+
+def by_executemany(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany(ONE, rows)
+    connection.execute("COMMIT")
+
+
+def by_json(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
+    connection.execute(JSON, (json.dumps(rows, ensure_ascii=False),))
+
+
+def by_values(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
+    places, values = sqlite._padded(list(chain.from_iterable(rows)), 6)
+    connection.execute(sqlite._insert(places), values)
+
+
+def database(directory: str, sync: str) -> sqlite3.Connection:
+    path = Path(tempfile.mkdtemp(dir=directory)) / "bench.db"
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = wal")
+    connection.execute(f"PRAGMA synchronous = {sync}")
+    connection.executescript(sqlite_file.SCHEMA)
+    return connection
+
+
+def statements(directory: str) -> None:
+    ways = {"executemany": by_executemany, "json_each": by_json, "values": by_values}
+    print(f"{'statements, p50 / p99 us':32}", *(f"{name:>16}" for name in ways))
+    for sync, busy, size in product(("full", "normal"), (False, True), BATCHES):
+        cells = [timed_way(way, directory, sync, busy, size) for way in ways.values()]
+        label = f"{sync}, {'busy' if busy else 'idle'}, batch of {size}"
+        print(f"{label:32}", *(f"{cell:>16}" for cell in cells), flush=True)
+
+
+def timed_way(way: Way, directory: str, sync: str, busy: bool, size: int) -> str:
+    chance, numbers = random.Random(1), count(1)
+
+    def store() -> None:
+        way(connection, [(1, next(numbers), 1, "message", key(chance), body(1)) for _ in range(size)])
+
+    with closing(database(directory, sync)) as connection:
+        return micros(timed(store, busy=busy))
+
+
+# --- append -------------------------------------------------------------------------------------------------
+
+
+async def timed_calls(call: Callable[[], Awaitable[object]], *, busy: bool, runs: int = RUNS) -> list[float]:
+    """How long each call took, beside a task that does nothing, or sends 100 frames a turn."""
+    times: list[float] = []
+
+    async def send(sender: Sender) -> None:
+        while True:
+            sender.send(100)
+            await trio.lowlevel.checkpoint()
+
+    with ExitStack() as stack:
+        async with trio.open_nursery() as nursery:
+            if busy:
+                nursery.start_soon(send, Sender(stack))
+            for _ in range(runs):
+                start = time.perf_counter()
+                await call()
+                times.append(time.perf_counter() - start)
+            nursery.cancel_scope.cancel()
+    return times
+
+
+async def append(directory: str) -> None:
+    def sqlite_log(sync: sqlite_file.Sync) -> AbstractAsyncContextManager[EventLog]:
+        return open_sqlite_log(Path(tempfile.mkdtemp(dir=directory)) / "log.db", sync=sync)
+
+    logs: dict[str, Callable[[], AbstractAsyncContextManager[EventLog]]] = {
+        "memory": open_memory_log,
+        "sqlite normal": lambda: sqlite_log("normal"),
+        "sqlite full": lambda: sqlite_log("full"),
+        "random keys": lambda: sqlite_log("full"),
+    }
+    print(f"\n{'append, p50 / p99 us':32}", *(f"{name:>16}" for name in logs))
+    for rooms, busy, size in product((1, 200), (False, True), BATCHES):
+        cells = []
+        for name, opener in logs.items():
+            async with opener() as log:
+                cells.append(await timed_append(log, rooms, busy, size, ordered=name != "random keys"))
+        label = f"{rooms} room{'s' * (rooms > 1)}, {'busy' if busy else 'idle'}, batch of {size}"
+        print(f"{label:32}", *(f"{cell:>16}" for cell in cells), flush=True)
+
+
+async def timed_append(log: EventLog, rooms: int, busy: bool, size: int, *, ordered: bool) -> str:
+    chance = random.Random(1)
+
+    async def store() -> None:
+        names = [f"r{chance.randrange(rooms)}" for _ in range(size)]
+        await log.append([Append(name, "message", body(1), key(chance, ordered=ordered)) for name in names])
+
+    await log.append([Append(f"r{n}", "message", body(n)) for n in range(rooms)])
+    return micros(await timed_calls(store, busy=busy))
+
+
+# --- read ---------------------------------------------------------------------------------------------------
+
+
+def read(directory: str) -> None:
+    print(f"\n{'read, p50 / p99 us':32} {'fetchall':>16} {'json array':>16}")
+    plain = "SELECT seq, at_ms, kind, body FROM events WHERE room = 1 AND seq > ? ORDER BY seq LIMIT ?"
+    array = sqlite._select_page(None, backward=False)
+    with closing(database(directory, "normal")) as connection:
+        connection.execute("INSERT INTO rooms VALUES (1, 'r', 1, 1)")
+        connection.execute("BEGIN")
+        connection.executemany(ONE, ((1, n, 1, "message", None, body(n)) for n in range(1, 100_001)))
+        connection.execute("COMMIT")
+        chance = random.Random(1)
+        for busy in (False, True):
+            for size in (1, 50, 64):
+
+                def by_fetchall(size: int = size) -> None:
+                    rows = connection.execute(plain, (chance.randrange(99_000), size)).fetchall()
+                    assert len([Event(*row) for row in rows]) == size
+
+                def by_array(size: int = size) -> None:
+                    values: dict[str, object] = {"room": "r"}
+                    fetched = sqlite._fetch(
+                        connection, array, values, chance.randrange(99_000), size, backward=False
+                    )
+                    assert len(list(fetched)) == size
+
+                cells = [micros(timed(way, busy=busy)) for way in (by_fetchall, by_array)]
+                label = f"{'busy' if busy else 'idle'}, page of {size}"
+                print(f"{label:32}", *(f"{cell:>16}" for cell in cells), flush=True)
+
+
+# --- big ----------------------------------------------------------------------------------------------------
+
+
+async def big(directory: str, events: int) -> None:
+    """One busy room, where each 1,000th event is a topic, beside 1,000 rooms with a hundred events each."""
+    path = Path(tempfile.mkdtemp(dir=directory)) / "log.db"
+    async with open_sqlite_log(path, sync="full") as log:
+        written = written_bytes()
+        times = await grow(log, events)
+        written = written_bytes() - written
+        print(f"\nbig: {events} events in batches of 100 over 11 rooms, full: {events / sum(times):.0f}/s,")
+        print(f"  commits p50 / p99 {micros(times)} us, longest {max(times) * 1000:.0f} ms,")
+        print(f"  {written / events:.0f} B written and {path.stat().st_size / events:.0f} B kept per event")
+        await query(log, events)
+
+
+async def grow(log: EventLog, events: int) -> list[float]:
+    """Append ``events``; how long each batch of 100 took."""
+    chance, times = random.Random(1), []
+    for start in range(0, events, 100):
+        batch = [
+            Append("busy", "reacted" if n % 1000 else "topic", body(n), key(chance))
+            for n in range(start, start + 90)
+        ]
+        batch += [Append(f"r{chance.randrange(1000)}", "message", body(n), key(chance)) for n in range(10)]
+        began = time.perf_counter()
+        await log.append(batch)
+        times.append(time.perf_counter() - began)
+    return times
+
+
+async def query(log: EventLog, events: int) -> None:
+    """Print how long each kind of question takes."""
+    chance, unknown = random.Random(1), count()
+    latest = functools.partial(log.read_before, "busy", None, 50)
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "position, known room": lambda: log.position("busy"),
+        "position, unknown room": lambda: log.position(f"x{next(unknown)}"),
+        "read 50": lambda: log.read("busy", chance.randrange(events // 2), 50),
+        "read 200": lambda: log.read("busy", chance.randrange(events // 2), 200),
+        "read_before 50, latest": latest,
+        "read_before 50, rare kind": lambda: latest(kinds=["topic"]),
+        "read_before 50, two kinds": lambda: latest(kinds=["topic", "message"]),
+        "read_before 50, absent kind": lambda: latest(kinds=["message"]),
+        "rooms, 1000 of them": log.rooms,
+    }
+    for name, call in calls.items():
+        print(f"  {name:30} {micros(await timed_calls(call, busy=False))} us", flush=True)
+
+
+def written_bytes() -> int:
+    """What this process has sent to the disk (Linux)."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("write_bytes")).split()[1])
+
+
+def main() -> None:
+    parts: dict[str, Callable[[str], None]] = {
+        "statements": statements,
+        "append": lambda directory: trio.run(append, directory),
+        "read": read,
+        "big": lambda directory: trio.run(big, directory, 1_000_000),
+    }
+    parser = argparse.ArgumentParser(description="Measure the event log.")
+    parser.add_argument("part", nargs="*", help=", ".join(parts))
+    parser.add_argument("--dir", help="where to put the files; default: the temporary directory")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.part) - parts.keys():
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}")
+    with tempfile.TemporaryDirectory(dir=arguments.dir) as directory:
+        for name in arguments.part or parts:
+            parts[name](directory)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,369 @@
+"""What every engine promises (`trio_chat.log.base`), on each of them."""
+
+import pytest
+import trio
+
+from trio_chat.log.base import Append, Appended, Event, EventLog, LogUnavailable, Position
+
+from .engines import Engine, said, seqs
+
+
+async def say(log: EventLog, count: int, *, room: str = "lobby", kind: str = "message") -> None:
+    await log.append([said(str(i), room=room, kind=kind) for i in range(count)])
+
+
+# --- append ---------------------------------------------------------------------------------------------
+
+
+async def test_numbers_count_from_one_in_the_order_of_batches_and_appends(log: EventLog) -> None:
+    """Each event gets the next number, across batches and within them."""
+    first = await log.append([said("a"), said("b")])
+    second = await log.append([said("c")])
+    assert [done.seq for done in first + second] == [1, 2, 3]
+    assert [event.body for event in await log.read("lobby", 0, 10)] == [said(t).body for t in "abc"]
+
+
+async def test_rooms_of_one_batch_are_numbered_apart(log: EventLog) -> None:
+    """A batch may span rooms, old and new ones, and each counts for itself."""
+    await say(log, 2, room="a")
+    done = await log.append([said(room=room) for room in ("a", "b", "a", "c", "b")])
+    assert [each.seq for each in done] == [3, 1, 4, 1, 2]
+
+
+async def test_an_empty_batch_does_nothing(log: EventLog) -> None:
+    """Nothing in, nothing out."""
+    assert await log.append([]) == []
+    assert await log.rooms() == []
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 16, 127, 128, 129, 300])
+async def test_batches_of_any_size_are_stored_whole(log: EventLog, size: int) -> None:
+    """However many appends come at once, all are there, to a new room and to a known one."""
+    await say(log, size)
+    await say(log, size)
+    assert seqs(await log.read("lobby", 0, 1000)) == list(range(1, 2 * size + 1))
+
+
+async def test_appends_from_many_tasks_leave_no_hole(log: EventLog) -> None:
+    """Concurrent batches are stored one after the other."""
+
+    async def speaker(room: str) -> None:
+        for _ in range(5):
+            await say(log, 3, room=room)
+
+    async with trio.open_nursery() as nursery:
+        for i in range(12):
+            nursery.start_soon(speaker, f"room-{i % 3}")
+    for i in range(3):
+        assert seqs(await log.read(f"room-{i}", 0, 100)) == list(range(1, 61))
+
+
+async def test_time_is_the_clock_in_milliseconds(log: EventLog, engine: Engine) -> None:
+    """An event carries the time of its batch."""
+    engine.clock.now = 1_700_000_000.1239
+    assert await log.append([said()]) == [Appended(1, 1_700_000_000_123)]
+    assert (await log.read("lobby", 0, 1))[0].at_ms == 1_700_000_000_123
+
+
+async def test_time_never_goes_back_within_a_room(log: EventLog, engine: Engine) -> None:
+    """When the clock is set back, a room's events keep its last time, and other rooms have the new one."""
+    await say(log, 1)
+    engine.clock.now -= 3600
+    (late, other) = await log.append([said(), said(room="other")])
+    assert late.at_ms == 1_700_000_000_000
+    assert other.at_ms == 1_700_000_000_000 - 3_600_000
+    engine.clock.now += 3601
+    assert (await log.append([said()]))[0].at_ms == 1_700_000_001_000
+
+
+async def test_an_event_comes_back_as_it_was_stored(log: EventLog) -> None:
+    """Kind and body are kept to the letter: other scripts, signs beyond the BMP, escapes, and long texts."""
+    bodies = [
+        '"text":"你好 👋 e\u0301"}',
+        '"text":"\\u0000\\n\\ud83d \\"q\\" \\\\"}',
+        f'"text":"{"长" * 100_000}"}}',
+        "}",
+    ]
+    await log.append([Append("大厅", "message", body) for body in bodies])
+    assert [event.body for event in await log.read("大厅", 0, 10)] == bodies
+    assert await log.read("大厅", 3, 10) == [Event(4, 1_700_000_000_000, "message", "}")]
+
+
+# --- keys -----------------------------------------------------------------------------------------------
+
+
+async def test_a_key_sent_again_is_answered_with_the_first_event(log: EventLog, engine: Engine) -> None:
+    """The second append of a key stores nothing and returns the first's number and time."""
+    (first,) = await log.append([said("one", key="k")])
+    engine.clock.now += 10
+    (again,) = await log.append([said("two", key="k")])
+    assert (again.seq, again.at_ms, again.duplicate) == (first.seq, first.at_ms, True)
+    assert [event.body for event in await log.read("lobby", 0, 10)] == [said("one").body]
+
+
+async def test_a_key_twice_in_one_batch_is_stored_once(log: EventLog) -> None:
+    """Within a batch too the first wins, in a new room and in a known one."""
+    for start in (0, 2):
+        done = await log.append([said(key=f"k{start}"), said(), said(key=f"k{start}")])
+        assert [(each.seq, each.duplicate) for each in done] == [
+            (start + 1, False),
+            (start + 2, False),
+            (start + 1, True),
+        ]
+
+
+async def test_duplicates_among_new_events_leave_no_hole(log: EventLog) -> None:
+    """A batch that is partly stored already numbers what is new without a gap."""
+    await log.append([said(key="a"), said(key="b"), said(room="r2", key="a")])
+    done = await log.append([said(key=key) for key in ("c", "a", "d", "b", "c")] + [said(room="r2", key="a")])
+    assert [(each.seq, each.duplicate) for each in done] == [
+        (3, False), (1, True), (4, False), (2, True), (3, True), (1, True)
+    ]  # fmt: skip
+    assert (await log.append([said()]))[0].seq == 5
+
+
+async def test_a_batch_of_nothing_but_duplicates_is_answered(log: EventLog) -> None:
+    """More keys sent again than one statement takes are all found."""
+    batch = [said(key=f"k{i}") for i in range(300)]
+    first = await log.append(batch)
+    assert await log.append(batch) == [Appended(each.seq, each.at_ms, duplicate=True) for each in first]
+    assert (await log.position("lobby")).head == 300
+
+
+async def test_keys_belong_to_their_room(log: EventLog) -> None:
+    """The same key in another room is another event."""
+    done = await log.append([said(room="a", key="k"), said(room="b", key="k")])
+    assert [each.duplicate for each in done] == [False, False]
+
+
+@pytest.mark.parametrize("other", ["k\0", "k\0b", "K", "k ", "ｋ", "", "k'", "k\x1e"])
+async def test_keys_are_compared_to_the_letter(log: EventLog, other: str) -> None:
+    """Keys that merely look or begin alike are different, and each is found again."""
+    assert [each.duplicate for each in await log.append([said(key="k"), said(key=other)])] == [False, False]
+    assert [(each.seq, each.duplicate) for each in await log.append([said(key=other)])] == [(2, True)]
+
+
+# --- positions ------------------------------------------------------------------------------------------
+
+
+async def test_a_room_without_events_is_at_zero(log: EventLog) -> None:
+    """An unknown room has head 0, and reading it finds nothing."""
+    position = await log.position("nowhere")
+    assert (position.head, position.first) == (0, 1)
+    assert await log.read("nowhere", 0, 10) == await log.read_before("nowhere", None, 10) == []
+
+
+async def test_a_position_follows_the_appends(log: EventLog) -> None:
+    """The head is the last number given, and the epoch stays."""
+    before = await log.position("lobby")
+    await say(log, 3)
+    assert await log.position("lobby") == Position(before.epoch, 3, 1)
+
+
+async def test_epochs_live_as_long_as_the_events(engine: Engine) -> None:
+    """Opened again, a log has its old epoch, secret and events, or a new epoch and none."""
+    async with engine.open() as log:
+        await log.append([said(key="k")])
+        before, secret = await log.position("lobby"), log.secret
+    async with engine.open() as log:
+        after = await log.position("lobby")
+        assert (after == before) is engine.persistent
+        assert (after.epoch == before.epoch) is engine.persistent
+        assert (log.secret == secret) is engine.persistent
+        assert [each.duplicate for each in await log.append([said(key="k")])] == [engine.persistent]
+        assert len(log.secret) == 32
+
+
+async def test_what_was_trimmed_is_told_and_not_found(log: EventLog, engine: Engine) -> None:
+    """With old events gone, positions say from where on events are kept, and reads begin there."""
+    await say(log, 10)
+    engine.drop(log, "lobby", 6)
+    for kinds in (None, ["message"]):
+        assert seqs(await log.read("lobby", 0, 100, kinds=kinds)) == [7, 8, 9, 10]
+        assert seqs(await log.read_before("lobby", None, 100, kinds=kinds)) == [7, 8, 9, 10]
+        assert seqs(await log.read_before("lobby", 8, 100, kinds=kinds)) == [7]
+        assert await log.read_before("lobby", 7, 100, kinds=kinds) == []
+    position = await log.position("lobby")
+    assert (position.first, position.head) == (7, 10)
+    engine.drop(log, "lobby", 10)
+    position = await log.position("lobby")
+    assert (position.first, position.head) == (11, 10)
+    assert await log.read("lobby", 0, 100) == await log.read_before("lobby", None, 100) == []
+    assert await log.rooms() == [("lobby", 10)]
+    assert (await log.append([said()]))[0].seq == 11
+
+
+# --- read -----------------------------------------------------------------------------------------------
+
+
+async def test_reading_pages_through_a_room(log: EventLog) -> None:
+    """Page after page gives every event once, in order, and then nothing."""
+    await say(log, 250)
+    found: list[int] = []
+    while page := seqs(await log.read("lobby", found[-1] if found else 0, 70)):
+        assert len(page) <= 70
+        found += page
+    assert found == list(range(1, 251))
+
+
+@pytest.mark.parametrize(("after", "limit", "expected"), [
+    (0, 1, [1]), (0, 3, [1, 2, 3]), (4, 3, [5]), (5, 3, []), (99, 3, []), (-7, 2, [1, 2]), (0, 0, []),
+    (0, -1, []),
+])  # fmt: skip
+async def test_reading_after_a_number(log: EventLog, after: int, limit: int, expected: list[int]) -> None:
+    """The events after a number are found, up to the limit, from any number."""
+    await say(log, 5)
+    assert seqs(await log.read("lobby", after, limit)) == expected
+    assert seqs(await log.read("lobby", after, limit, kinds=["message"])) == expected
+
+
+@pytest.mark.parametrize(("before", "limit", "expected"), [
+    (None, 2, [4, 5]), (None, 99, [1, 2, 3, 4, 5]), (4, 2, [2, 3]), (2, 9, [1]), (1, 9, []), (0, 9, []),
+    (99, 1, [5]), (-3, 1, []), (None, 0, []),
+])  # fmt: skip
+async def test_reading_before_a_number(
+    log: EventLog, before: int | None, limit: int, expected: list[int]
+) -> None:
+    """The last events before a number, or of all, come in ascending order."""
+    await say(log, 5)
+    assert seqs(await log.read_before("lobby", before, limit)) == expected
+    assert seqs(await log.read_before("lobby", before, limit, kinds=["message"])) == expected
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "count"), [(0, 1), (5, 1), (6, 1), (11, 1), (12, 2), (17, 2), (18, 3), (999, 4)]
+)
+@pytest.mark.parametrize("kinds", [None, ["message"]])
+async def test_a_page_ends_at_max_bytes(
+    log: EventLog, max_bytes: int, count: int, kinds: list[str] | None
+) -> None:
+    """Bodies count in UTF-8 bytes, a page holds what fits, and never nothing where there is something."""
+    await log.append([Append("lobby", "message", "äöü") for _ in range(4)])
+    after = await log.read("lobby", 0, 10, max_bytes=max_bytes, kinds=kinds)
+    assert seqs(after) == [1, 2, 3, 4][:count]
+    before = await log.read_before("lobby", None, 10, max_bytes=max_bytes, kinds=kinds)
+    assert seqs(before) == [1, 2, 3, 4][-count:]
+
+
+async def test_a_page_ends_at_max_bytes_beyond_the_first_chunk(log: EventLog) -> None:
+    """Long pages are cut as exactly as short ones."""
+    await log.append([Append("lobby", "message", "x" * 100) for _ in range(300)])
+    assert seqs(await log.read("lobby", 0, 300, max_bytes=20_050)) == list(range(1, 201))
+    assert seqs(await log.read_before("lobby", None, 300, max_bytes=20_050)) == list(range(101, 301))
+
+
+async def test_kinds_are_found_among_others(log: EventLog) -> None:
+    """Of a mixed room, only the kinds asked for come, in order, in both directions."""
+    await log.append(
+        [said(kind=("message", "reacted", "topic", "reacted", "reacted")[i % 5]) for i in range(500)]
+    )
+    messages = list(range(1, 501, 5))
+    both = sorted(messages + list(range(3, 501, 5)))
+    assert seqs(await log.read("lobby", 0, 1000, kinds=["message"])) == messages
+    assert seqs(await log.read("lobby", 6, 3, kinds=["topic", "message"])) == [8, 11, 13]
+    assert seqs(await log.read("lobby", 0, 1000, kinds=["message", "topic"])) == both
+    assert seqs(await log.read_before("lobby", None, 150, kinds=["topic", "message"])) == both[-150:]
+    assert seqs(await log.read_before("lobby", 12, 2, kinds=["message", "topic"])) == [8, 11]
+    assert seqs(await log.read_before("lobby", 12, 2, kinds=["message", "message"])) == [6, 11]
+    assert await log.read("lobby", 0, 10, kinds=[]) == await log.read("lobby", 0, 10, kinds=["none"]) == []
+
+
+# --- rooms ----------------------------------------------------------------------------------------------
+
+
+async def test_rooms_are_listed_by_their_last_activity(engine: Engine) -> None:
+    """The list begins with the room that spoke last, gives each one's head, and keeps to the limit."""
+    async with engine.open() as log:
+        for room in ("a", "b", "c", "a"):
+            engine.clock.now += 61
+            await say(log, 2, room=room)
+        assert await log.rooms() == [("a", 4), ("c", 2), ("b", 2)]
+        engine.clock.now += 1
+        await say(log, 1, room="b")
+        assert await log.rooms(1) == [("b", 3)]
+    async with engine.open() as log:
+        assert await log.rooms() == ([("b", 3), ("a", 4), ("c", 2)] if engine.persistent else [])
+
+
+# --- faults ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_failed_commit_is_stored_whole_or_not_at_all(engine: Engine, when: str, known: bool) -> None:
+    """After a failure the same keys find out what happened, and nothing is stored twice or skipped."""
+    async with engine.open() as log:
+        if known:
+            await log.append([said(key="0"), said(room="b", key="0")])
+        start = int(known)
+        batch = [said(key="1"), said(room="b", key="1"), said(key="2")]
+        engine.faults.plan = [when]
+        with pytest.raises(LogUnavailable, match=r"(?i)no space left|disk is full") as caught:
+            await log.append(batch)
+        assert "\n" not in str(caught.value)
+        head = (await log.position("lobby")).head
+        assert head == len(await log.read("lobby", 0, 10)) == start + (2 if when == "after" else 0)
+        done = await log.append([said(key="3"), *batch])
+        assert [each.duplicate for each in done] == [False] + [when == "after"] * 3
+        found = await log.read("lobby", 0, 10)
+        assert seqs(found) == list(range(1, start + 4))
+        assert await log.position("b") == Position((await log.position("lobby")).epoch, start + 1, 1)
+
+
+async def test_failures_in_a_row_and_then_recovery(engine: Engine) -> None:
+    """While commits fail, reading goes on; afterwards the numbers go on where they were."""
+    async with engine.open() as log:
+        await say(log, 2)
+        engine.faults.plan = ["before", "after", "before"]
+        for _ in range(3):
+            with pytest.raises(LogUnavailable):
+                await log.append([said(key="k")])
+            assert seqs(await log.read("lobby", 1, 1)) == [2]
+        assert (await log.append([said(key="k")]))[0].seq == 3
+        assert (await log.append([said()]))[0].seq == 4
+
+
+async def test_a_mistake_in_the_program_is_not_called_unavailable(engine: Engine) -> None:
+    """Any other exception comes through as it is, and the log goes on afterwards."""
+    engine.faults.error = ZeroDivisionError()
+    engine.faults.plan = ["before"]
+    async with engine.open() as log:
+        with pytest.raises(ZeroDivisionError):
+            await log.append([said()])
+        assert (await log.append([said()]))[0].seq == 1
+
+
+# --- cancellation ---------------------------------------------------------------------------------------
+
+
+async def test_cancelled_before_it_began_an_append_stores_nothing(log: EventLog) -> None:
+    """In a cancelled scope nothing is stored, and nothing is held up."""
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await log.append([said()])
+    assert scope.cancelled_caught
+    assert (await log.append([said()]))[0].seq == 1
+
+
+async def test_every_operation_is_a_checkpoint(log: EventLog) -> None:
+    """Each operation can be cancelled, also when it finds its answer in memory."""
+    await log.append([said()])
+    for call in (
+        lambda: log.append([said()]),
+        lambda: log.position("lobby"),
+        lambda: log.read("lobby", 0, 1),
+        lambda: log.read_before("lobby", None, 1),
+        lambda: log.rooms(),
+    ):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await call()
+        assert scope.cancelled_caught
+
+
+async def test_a_single_writer_never_calls_subscribers(log: EventLog) -> None:
+    """Own appends come back from `append`, so a subscriber hears nothing of them."""
+    heard: list[tuple[str, int]] = []
+    log.subscribe(lambda room, head: heard.append((room, head)))
+    await say(log, 3)
+    assert heard == []

@@ -1,0 +1,136 @@
+"""Any engine against a model of a few lines: random operations, compared answer by answer."""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trio_chat.log import open_memory_log, open_sqlite_log
+from trio_chat.log.base import Append, Appended, Event, EventLog, LogUnavailable
+from trio_chat.log.seams import in_event_loop
+
+from .engines import Clock, Faults
+
+ROOMS = ["a", "b", "ü"]
+KINDS = ["message", "topic", "reacted"]
+KEYS = [None, None, "k1", "k2", "k1\0", "é"]
+BODIES = ["}", '"text":"hi"}', '"text":"长长长"}']
+
+
+@attrs.define
+class Model:
+    """What a log is, said as plainly as possible."""
+
+    events: dict[str, list[Event]] = attrs.Factory(lambda: {room: [] for room in ROOMS})
+    keys: dict[tuple[str, str], Appended] = attrs.Factory(dict)
+
+    def append(self, batch: list[Append], now_ms: int) -> list[Appended]:
+        results = []
+        for each in batch:
+            room = self.events[each.room]
+            if each.key is not None and (first := self.keys.get((each.room, each.key))):
+                results.append(Appended(first.seq, first.at_ms, duplicate=True))
+                continue
+            at_ms = max([now_ms, *(event.at_ms for event in room[-1:])])
+            room.append(Event(len(room) + 1, at_ms, each.kind, each.body))
+            results.append(Appended(len(room), at_ms))
+            if each.key is not None:
+                self.keys[each.room, each.key] = results[-1]
+        return results
+
+    def read(
+        self, room: str, wanted: Callable[[Event], bool], limit: int, max_bytes: int, step: int
+    ) -> list[Event]:
+        found = [event for event in self.events[room][::step] if wanted(event)][: max(limit, 0)]
+        while len(found) > 1 and sum(len(event.body.encode()) for event in found) > max_bytes:
+            found.pop()
+        return found[::step]
+
+
+appends = st.builds(
+    Append, st.sampled_from(ROOMS), st.sampled_from(KINDS), st.sampled_from(BODIES), st.sampled_from(KEYS)
+)
+numbers = st.integers(-1, 12)
+reads = st.tuples(
+    st.sampled_from(ROOMS),
+    numbers,
+    numbers,
+    st.integers(0, 60),
+    st.none() | st.lists(st.sampled_from(KINDS), max_size=3),
+)
+operations = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("append"), st.lists(appends, max_size=6), st.sampled_from([None, None, "before", "after"])
+        ),
+        st.tuples(st.just("read"), reads),
+        st.tuples(st.just("read_before"), reads),
+        st.tuples(st.just("clock"), st.sampled_from([-5, 1, 90])),
+        st.tuples(st.just("reopen")),
+    ),
+    max_size=30,
+)
+
+
+def memory(path: Path, clock: Clock, faults: Faults) -> AbstractAsyncContextManager[EventLog]:
+    return open_memory_log(clock=clock, commit_through=faults)
+
+
+def sqlite(path: Path, clock: Clock, faults: Faults) -> AbstractAsyncContextManager[EventLog]:
+    return open_sqlite_log(path, sync="normal", clock=clock, commit_through=faults, runner=in_event_loop)
+
+
+@pytest.mark.parametrize("opener", [memory, sqlite])
+@settings(deadline=None, max_examples=60)
+@given(operations=operations)
+async def test_an_engine_does_what_the_model_does(opener: Any, operations: list[Any]) -> None:
+    """Whatever is appended, failed, read and reopened, each answer is the model's."""
+    with tempfile.TemporaryDirectory() as name:
+        model, clock, faults = Model(), Clock(), Faults()
+        todo = list(operations)
+        while True:
+            async with opener(Path(name) / "log.db", clock, faults) as log:
+                await run_until_reopen(log, model, clock, faults, todo)
+            if not todo:
+                return
+            model = model if opener is sqlite else Model()
+
+
+async def run_until_reopen(
+    log: EventLog, model: Model, clock: Clock, faults: Faults, todo: list[Any]
+) -> None:
+    """Take operations off ``todo`` and compare, up to the next "reopen"."""
+    while todo:
+        match todo.pop(0):
+            case "append", batch, fault:
+                faults.plan = [fault]
+                try:
+                    done = await log.append(batch)
+                except LogUnavailable:
+                    done = None
+                expected = None if fault == "before" else model.append(batch, int(clock.now * 1000))
+                assert done == (expected if fault is None else None)
+                faults.plan = []
+            case "read", (room, after, limit, max_bytes, kinds):
+                found = await log.read(room, after, limit, max_bytes=max_bytes, kinds=kinds)
+                assert found == model.read(room, wants(kinds, low=after), limit, max_bytes, 1)
+            case "read_before", (room, before, limit, max_bytes, kinds):
+                found = await log.read_before(room, before, limit, max_bytes=max_bytes, kinds=kinds)
+                assert found == model.read(room, wants(kinds, high=before), limit, max_bytes, -1)
+            case "clock", seconds:
+                clock.now += seconds
+            case _:
+                return
+        for room in ROOMS:
+            assert (await log.position(room)).head == len(model.events[room])
+
+
+def wants(kinds: list[str] | None, low: int = -9, high: int = 1 << 60) -> Callable[[Event], bool]:
+    """Whether an event is of ``kinds`` and between the two numbers."""
+    return lambda event: low < event.seq < high and (kinds is None or event.kind in kinds)

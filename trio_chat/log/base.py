@@ -1,0 +1,140 @@
+"""The event log: what an engine promises, and the values that go in and out.
+
+Owns the interface and nothing else: no Trio, no I/O, no members, no sockets.
+An engine numbers events, keeps them, and finds them again.
+
+Rules that every engine keeps (the contract suite in ``tests/log`` runs on each):
+
+1. ``seq`` of a room is 1, 2, 3, ... without a hole, in the order of the batches
+   and of the appends within one batch.
+2. When `EventLog.append` returns, what it returned survives a crash as far as the
+   engine promises to survive one. When it raises `LogUnavailable`, each append of the
+   batch was either stored whole or not at all; which of the two is not known,
+   and sending the same ``key`` again finds out.
+3. A ``key`` is stored once per room. An append whose key is there already stores
+   nothing and returns the first event's ``seq`` and ``at_ms`` with ``duplicate`` set.
+4. ``epoch`` of a room stays as long as its events do.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import attrs
+
+
+class LogError(Exception):
+    """Something is wrong with the log (no database, newer version, unreadable): one line for people."""
+
+
+class LogUnavailable(LogError):
+    """The log can't do this now (disk full, connection lost) and may later; the message says why."""
+
+
+@attrs.define
+class Append:
+    """One event to be. ``body`` is the tail of its JSON object, without the opening brace.
+
+    ``room``: a valid room name. ``kind``: the event's ``op`` (``message``, ``topic``, ...).
+    ``key``: the idempotency key, unique per room, or None. ``body``: UTF-8 JSON text of the fields that
+    follow ``op``, ``room``, ``seq`` and ``at``, with the closing brace: ``"text":"hi"}``.
+    """
+
+    room: str
+    kind: str
+    body: str
+    key: str | None = None
+
+
+@attrs.define
+class Appended:
+    """What became of one append: its ``seq`` in the room, ``at_ms`` (Unix time, milliseconds, UTC)."""
+
+    seq: int
+    at_ms: int
+    duplicate: bool = False
+
+
+@attrs.define
+class Event:
+    """One stored event of a room, as `EventLog.read` returns it."""
+
+    seq: int
+    at_ms: int
+    kind: str
+    body: str
+
+
+@attrs.define
+class Position:
+    """Where a room's log ends: ``head`` is the last ``seq`` (0: no event yet), ``first`` the oldest kept one.
+
+    ``first`` is ``head + 1`` when nothing is kept.
+    """
+
+    epoch: str
+    head: int
+    first: int = 1
+
+
+class EventLog(Protocol):
+    """An engine. Opened by its module's ``open_*`` async context manager, which also closes it."""
+
+    @property
+    def secret(self) -> bytes:
+        """32 random bytes that live as long as the log does: the key that signs resume tokens."""
+        ...
+
+    async def append(self, batch: Sequence[Append]) -> list[Appended]:
+        """Store a batch, all or nothing, and return one `Appended` for each append, in order.
+
+        Cancelling waits for the commit's end: a batch is never half known.
+        Raises `LogUnavailable`.
+        """
+        ...
+
+    async def position(self, room: str) -> Position:
+        """The room's position; a room that has no events yet has head 0. Raises `LogUnavailable`."""
+        ...
+
+    async def read(
+        self,
+        room: str,
+        after: int,
+        limit: int,
+        *,
+        max_bytes: int = 1 << 20,
+        kinds: Sequence[str] | None = None,
+    ) -> list[Event]:
+        """Up to ``limit`` events with ``seq > after``, ascending; only of ``kinds`` if given.
+
+        Stops early once the bodies exceed ``max_bytes`` (UTF-8 bytes), but returns at least one event if
+        there is one. Raises `LogUnavailable`.
+        """
+        ...
+
+    async def read_before(
+        self,
+        room: str,
+        before: int | None,
+        limit: int,
+        *,
+        max_bytes: int = 1 << 20,
+        kinds: Sequence[str] | None = None,
+    ) -> list[Event]:
+        """The last ``limit`` events with ``seq < before`` (None: the latest), ascending; else like `read`.
+
+        Stopping early for ``max_bytes`` leaves out the oldest. Raises `LogUnavailable`.
+        """
+        ...
+
+    async def rooms(self, limit: int = 1000) -> list[tuple[str, int]]:
+        """``(name, head)`` of rooms that have events, most recently active first. Raises `LogUnavailable`."""
+        ...
+
+    def subscribe(self, callback: Callable[[str, int], None]) -> None:
+        """Have ``callback(room, head)`` called, in the event loop, when another node has appended to a room.
+
+        It says only that the room has grown: the events are read like any others. Engines with a single
+        writer never call it.
+        """
+        ...

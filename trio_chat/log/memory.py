@@ -1,0 +1,160 @@
+"""The memory engine: a log that lives as long as it is open. For tests, demonstrations and relays.
+
+Owns nothing outside the process. Every operation is one checkpoint followed by plain code, so that appends
+and reads are atomic and a cancelled append has stored nothing.
+"""
+
+import secrets
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from heapq import merge
+
+import attrs
+import trio
+
+from trio_chat.log.base import Append, Appended, Event, LogUnavailable, Position
+from trio_chat.log.paging import page
+from trio_chat.log.seams import CommitThrough, commit_plainly
+
+
+@attrs.define
+class _Room:
+    """The events from ``first`` on, and where to find them by key and by kind."""
+
+    first: int = 1
+    events: list[Event] = attrs.Factory(list)
+    seq_by_key: dict[str, int] = attrs.Factory(dict)
+    seqs_by_kind: dict[str, list[int]] = attrs.Factory(dict)
+
+    @property
+    def head(self) -> int:
+        return self.first + len(self.events) - 1
+
+    def add(self, append: Append, now_ms: int) -> Appended:
+        if append.key is not None and append.key in self.seq_by_key:
+            seq = self.seq_by_key[append.key]
+            return Appended(seq, self.events[seq - self.first].at_ms, duplicate=True)
+        at_ms = max(now_ms, self.events[-1].at_ms) if self.events else now_ms
+        event = Event(self.head + 1, at_ms, append.kind, append.body)
+        self.events.append(event)
+        if append.key is not None:
+            self.seq_by_key[append.key] = event.seq
+        self.seqs_by_kind.setdefault(append.kind, []).append(event.seq)
+        return Appended(event.seq, at_ms)
+
+    def after(self, seq: int, kinds: Sequence[str] | None) -> Iterator[Event]:
+        """The events beyond ``seq``, ascending."""
+        seqs: Iterable[int] = range(max(seq + 1, self.first), self.head + 1)
+        if kinds is not None:
+            lists = (self.seqs_by_kind.get(kind, []) for kind in dict.fromkeys(kinds))
+            seqs = merge(*(_upward(found, bisect_right(found, seq)) for found in lists))
+        return (self.events[each - self.first] for each in seqs)
+
+    def before(self, seq: int, kinds: Sequence[str] | None) -> Iterator[Event]:
+        """The events before ``seq``, descending."""
+        seqs: Iterable[int] = range(min(seq - 1, self.head), self.first - 1, -1)
+        if kinds is not None:
+            lists = (self.seqs_by_kind.get(kind, []) for kind in dict.fromkeys(kinds))
+            seqs = merge(*(_downward(found, bisect_left(found, seq)) for found in lists), reverse=True)
+        return (self.events[each - self.first] for each in seqs)
+
+
+def _upward(found: list[int], start: int) -> Iterator[int]:
+    return (found[i] for i in range(start, len(found)))
+
+
+def _downward(found: list[int], end: int) -> Iterator[int]:
+    return (found[i] for i in range(end - 1, -1, -1))
+
+
+class MemoryLog:
+    """An `EventLog` in memory; see `open_memory_log`."""
+
+    def __init__(self, clock: Callable[[], float], commit_through: CommitThrough) -> None:
+        self._clock = clock
+        self._commit_through = commit_through
+        self._epoch = secrets.token_urlsafe(6)
+        self._secret = secrets.token_bytes(32)
+        self._rooms: dict[str, _Room] = {}  # the most recently active one last
+
+    @property
+    def secret(self) -> bytes:
+        """See `EventLog.secret`."""
+        return self._secret
+
+    async def append(self, batch: Sequence[Append]) -> list[Appended]:
+        """See `EventLog.append`. Cancelled at its only checkpoint, it has stored nothing."""
+        await trio.lowlevel.checkpoint()
+        done: list[Appended] = []
+
+        def commit() -> None:
+            now_ms = int(self._clock() * 1000)
+            for append in batch:
+                room = self._rooms.pop(append.room, None) or _Room()
+                self._rooms[append.room] = room
+                done.append(room.add(append, now_ms))
+
+        try:
+            self._commit_through(commit)
+        except OSError as error:
+            raise LogUnavailable(f"the log can't store now: {error.strerror or error}") from error
+        return done
+
+    async def position(self, room: str) -> Position:
+        """See `EventLog.position`."""
+        await trio.lowlevel.checkpoint()
+        found = self._rooms.get(room) or _Room()
+        return Position(self._epoch, found.head, found.first)
+
+    async def read(
+        self,
+        room: str,
+        after: int,
+        limit: int,
+        *,
+        max_bytes: int = 1 << 20,
+        kinds: Sequence[str] | None = None,
+    ) -> list[Event]:
+        """See `EventLog.read`."""
+        await trio.lowlevel.checkpoint()
+        found = self._rooms.get(room)
+        return page(found.after(after, kinds), limit, max_bytes) if found else []
+
+    async def read_before(
+        self,
+        room: str,
+        before: int | None,
+        limit: int,
+        *,
+        max_bytes: int = 1 << 20,
+        kinds: Sequence[str] | None = None,
+    ) -> list[Event]:
+        """See `EventLog.read_before`."""
+        await trio.lowlevel.checkpoint()
+        found = self._rooms.get(room)
+        if found is None:
+            return []
+        return page(found.before(found.head + 1 if before is None else before, kinds), limit, max_bytes)[::-1]
+
+    async def rooms(self, limit: int = 1000) -> list[tuple[str, int]]:
+        """See `EventLog.rooms`."""
+        await trio.lowlevel.checkpoint()
+        latest = zip(range(limit), reversed(self._rooms.items()), strict=False)
+        return [(name, room.head) for _, (name, room) in latest]
+
+    def subscribe(self, callback: Callable[[str, int], None]) -> None:
+        """See `EventLog.subscribe`: nobody else can write here, so ``callback`` is never called."""
+
+
+@asynccontextmanager
+async def open_memory_log(
+    *, clock: Callable[[], float] = time.time, commit_through: CommitThrough = commit_plainly
+) -> AsyncIterator[MemoryLog]:
+    """A new, empty log with an epoch of its own; closing it forgets everything.
+
+    ``clock``: the time in seconds since the Unix epoch. ``commit_through``: see `trio_chat.log.seams`.
+    """
+    await trio.lowlevel.checkpoint()
+    yield MemoryLog(clock, commit_through)
