@@ -1,0 +1,1 @@
+"""One WebSocket: frames, the stream under trio-websocket, the outbox."""

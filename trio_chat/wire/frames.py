@@ -1,0 +1,265 @@
+"""WebSocket data frames (RFC 6455 section 5) between bytes and messages, without any I/O.
+
+Owns the frame codec of the server side: whole messages out of a client's bytes, in place and in one loop, and
+server frames out of payloads. Refuses to know sockets and chat. Control frames are not interpreted here:
+they are cut out whole, in order, for trio-websocket, which answers them.
+
+Rules: whatever the bytes, `FrameReader.feed` returns messages or raises `WireError` with the close code to
+use; it never holds more than one message of ``max_message_bytes`` plus one header.
+"""
+
+import codecs
+import zlib
+from typing import Final
+
+from .deflate import MIN_BYTES, TooLong, deflate, inflate
+
+TEXT: Final = 1
+BINARY: Final = 2
+CLOSE: Final = 8
+PING: Final = 9
+
+Message = tuple[int, bytes]
+"""``(TEXT or BINARY, payload)``; the payload of a text message is valid UTF-8."""
+
+_MAX_CONTROL_PAYLOAD = 125
+_CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
+"""Those below 3000 that may stand in a close frame (RFC 6455 7.4.1 and the IANA registry)."""
+_RSV1 = 0x40
+"""The message is compressed (RFC 7692 section 6)."""
+
+
+class WireError(Exception):
+    """The peer broke the protocol or a limit: close with ``code``. ``messages`` are those that came before
+    it."""
+
+    def __init__(self, code: int, reason: str, messages: list[Message]) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.messages = messages
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """One unfragmented, unmasked server frame."""
+    size = len(payload)
+    if size < 126:
+        return bytes((0x80 | opcode, size)) + payload
+    if size < 65536:
+        return bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big") + payload
+    return bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big") + payload
+
+
+def compressed(data: bytes, window_bits: int) -> bytes:
+    """The same message as the frame ``data`` that `frame` made, compressed where that makes it shorter."""
+    payload = payload_of(data)
+    if len(payload) < MIN_BYTES:
+        return data
+    shorter = deflate(payload, window_bits)
+    return frame(data[0] & 0x0F | _RSV1, shorter) if len(shorter) < len(payload) else data
+
+
+def payload_of(data: bytes) -> bytes:
+    """The payload of one whole server frame that `frame` made."""
+    return data[{126: 4, 127: 10}.get(data[1], 2) :]
+
+
+def close_frame(code: int, reason: str = "") -> bytes:
+    """A server's close frame; more than 123 bytes of reason are cut at a character (RFC 6455 5.5)."""
+    return frame(CLOSE, code.to_bytes(2, "big") + close_reason(reason).encode())
+
+
+def close_reason(reason: str) -> str:
+    """``reason`` cut to the 123 bytes of UTF-8 that a close frame holds."""
+    return reason.encode()[: _MAX_CONTROL_PAYLOAD - 2].decode(errors="ignore")
+
+
+def first_control(control: bytes) -> int:
+    """The size of the first of a client's control frames, as `FrameReader.feed` returns them."""
+    return 6 + (control[1] & 0x7F)
+
+
+def unmask(payload: bytes, mask: bytes) -> bytes:
+    """``payload`` XOR the repeated 4-byte ``mask`` (RFC 6455 5.3), as one XOR of two long integers."""
+    size = len(payload)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
+
+
+class FrameReader:
+    """Turns what a client sends into messages. One per connection; bytes in, messages out.
+
+    ``max_message_bytes`` bounds a message over all its fragments, before and after inflating; ``deflate``:
+    permessage-deflate was agreed. The number of fragments is bounded too,
+    at 1024 and one more for each 64 bytes that a message may have: endless empty fragments would cost time
+    for ever.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_compressed",
+        "_decoder",
+        "_deflate",
+        "_fragments",
+        "_max_fragments",
+        "_max_message",
+        "_needed",
+        "_opcode",
+        "_partial",
+    )
+
+    def __init__(self, max_message_bytes: int, *, deflate: bool = False) -> None:
+        self._max_message = max_message_bytes
+        self._deflate = deflate
+        self._compressed = False
+        self._max_fragments = 1024 + max_message_bytes // 64
+        self._buffer: bytearray | None = None
+        self._needed = 0
+        self._opcode = 0
+        self._partial: bytearray | None = None
+        self._fragments = 0
+        self._decoder: codecs.IncrementalDecoder | None = None
+
+    def feed(self, data: bytes) -> tuple[list[Message], bytes]:
+        """The messages that ``data`` completes, and the whole control frames in it, as they came.
+
+        Raises `WireError`; after that the reader must not be fed again.
+        """
+        if self._buffer is not None:
+            self._buffer += data
+            if len(self._buffer) < self._needed:
+                return [], b""
+            data = bytes(self._buffer)
+            self._buffer = None
+        messages: list[Message] = []
+        control = b""
+        position, end = 0, len(data)
+        while end - position >= 2:
+            first, length = data[position], data[position + 1]
+            if length < 128:
+                raise WireError(1002, "a client's frame must be masked", messages)
+            length -= 128
+            payload = position + 6
+            if length > 125:
+                width = 2 if length == 126 else 8
+                payload += width
+                if end < position + 2 + width:
+                    self._needed = 2 + width
+                    break
+                length = int.from_bytes(data[position + 2 : position + 2 + width], "big")
+                if length < (126 if width == 2 else 65536) or length >= 1 << 63:
+                    raise WireError(1002, "the length of a frame must be in the shortest form", messages)
+            if first & 0x70 and (first & 0x30 or not self._deflate or first & 0x0F not in (TEXT, BINARY)):
+                raise WireError(
+                    1002, "a reserved bit is set that no agreed extension gives a meaning", messages
+                )
+            opcode = first & 0x0F
+            if opcode > 7:
+                self._check_control(first, length, messages)
+            else:
+                self._check_data(first, length, messages)
+            stop = payload + length
+            if stop > end:
+                self._needed = stop - position
+                break
+            if opcode > 7:
+                control += data[position:stop]
+                position = stop
+                if opcode == CLOSE:
+                    self._check_close(unmask(data[payload:stop], data[payload - 4 : payload]), messages)
+                    return messages, control
+                continue
+            content = unmask(data[payload:stop], data[payload - 4 : payload]) if length else b""
+            position = stop
+            if first > 0x80 and self._partial is None:  # a whole message in one frame
+                if first & _RSV1:
+                    content = self._inflate(content, messages)
+                if opcode == TEXT and not content.isascii():
+                    self._check_text(content, messages)
+                messages.append((opcode, content))
+            else:
+                self._fragment(first, content, messages)
+        if position < end:
+            if end - position < 2:
+                self._needed = 2
+            self._buffer = bytearray(data[position:] if position else data)
+        return messages, control
+
+    def _check_control(self, first: int, length: int, messages: list[Message]) -> None:
+        """RFC 6455 5.5: close, ping and pong only, in one frame of at most 125 bytes."""
+        if not 0x88 <= first <= 0x8A:
+            wrong = (
+                "a control frame must not be fragmented" if first < 0x80 else f"unknown opcode {first & 0x0F}"
+            )
+            raise WireError(1002, wrong, messages)
+        if length > _MAX_CONTROL_PAYLOAD:
+            raise WireError(1002, "a control frame has at most 125 bytes", messages)
+
+    def _check_close(self, payload: bytes, messages: list[Message]) -> None:
+        """RFC 6455 5.5.1 and 7.4. trio-websocket would end the stream without a word."""
+        if not payload:
+            return
+        code = int.from_bytes(payload[:2], "big")
+        if len(payload) == 1 or not (code in _CLOSE_CODES or 3000 <= code < 5000):
+            raise WireError(1002, "a close frame begins with a code that may be sent", messages)
+        self._check_text(payload[2:], messages)
+
+    def _check_data(self, first: int, length: int, messages: list[Message]) -> None:
+        """RFC 6455 5.4 and the limits, before a byte of the payload is kept."""
+        opcode = first & 0x0F
+        if opcode > BINARY:
+            raise WireError(1002, f"unknown opcode {opcode}", messages)
+        size = length
+        if self._partial is None:
+            if opcode == 0:
+                raise WireError(1002, "a continuation frame without a message to continue", messages)
+        elif opcode:
+            raise WireError(1002, "a new message began before the last one had ended", messages)
+        else:
+            size += len(self._partial)
+        if size > self._max_message:
+            raise WireError(1009, f"a message has at most {self._max_message} bytes", messages)
+
+    def _check_text(self, content: bytes, messages: list[Message]) -> None:
+        try:
+            content.decode()
+        except UnicodeDecodeError:
+            raise WireError(1007, "text must be valid UTF-8", messages) from None
+
+    def _fragment(self, first: int, content: bytes, messages: list[Message]) -> None:
+        """Take one frame of a message that has several; text is checked as it comes (RFC 6455 8.1)."""
+        opcode, final = first & 0x0F, first >= 0x80
+        if self._partial is None:
+            self._partial = bytearray()
+            self._opcode = opcode
+            self._fragments = 0
+            self._compressed = bool(first & _RSV1)
+            incremental = opcode == TEXT and not self._compressed
+            self._decoder = codecs.getincrementaldecoder("utf-8")() if incremental else None
+        self._fragments += 1
+        if self._fragments > self._max_fragments:
+            raise WireError(1009, f"a message has at most {self._max_fragments} fragments", messages)
+        if self._decoder is not None:
+            try:
+                self._decoder.decode(content, final)
+            except UnicodeDecodeError:
+                raise WireError(1007, "text must be valid UTF-8", messages) from None
+        self._partial += content
+        if final:
+            content = bytes(self._partial)
+            if self._compressed:
+                content = self._inflate(content, messages)
+                if self._opcode == TEXT:
+                    self._check_text(content, messages)
+            messages.append((self._opcode, content))
+            self._partial = None
+            self._decoder = None
+
+    def _inflate(self, content: bytes, messages: list[Message]) -> bytes:
+        try:
+            return inflate(content, self._max_message)
+        except TooLong:
+            reason = f"a message has at most {self._max_message} bytes when inflated"
+            raise WireError(1009, reason, messages) from None
+        except zlib.error:
+            raise WireError(1007, "a compressed message is not DEFLATE data", messages) from None

@@ -1,0 +1,161 @@
+"""The bytes' way in and out: a plain socket, or any Trio stream.
+
+Owns one file descriptor (or stream) and closes it. Knows no frames.
+
+A plain non-blocking socket can be written without a task switch (``try_send``); on TLS and on in-memory
+streams there is no such socket, so ``try_send`` always says "would block" and everything goes through the
+writer.
+"""
+
+import contextlib
+import socket
+import struct
+from typing import Protocol
+
+import trio
+
+RECEIVE_BYTES = 64 * 1024
+"""One ``recv``: large enough that a busy sender's frames come many at a time."""
+_SEND_BYTES = 64 * 1024
+_LAST_WORD_SECONDS = 0.1
+"""How long TLS's close_notify may take: it fits into the socket's buffer, or the peer doesn't read anyway."""
+_RESET = struct.pack("ii", 1, 0)
+"""``struct linger``: on, 0 seconds."""
+
+
+class Transport(Protocol):
+    """What a connection needs of its bytes' carrier."""
+
+    @property
+    def socket(self) -> socket.socket | None:
+        """The plain socket, where there is one that may be read directly."""
+        ...
+
+    def try_send(self, data: bytes) -> int:
+        """Write what goes now; `BlockingIOError` if nothing does, `OSError` if the peer is gone."""
+        ...
+
+    async def send_some(self, data: memoryview) -> int:
+        """Write some of ``data``, waiting until some goes. Raises `trio.BrokenResourceError`."""
+        ...
+
+    async def receive(self) -> bytes:
+        """Some bytes, or ``b""`` at the end. Raises `trio.BrokenResourceError`."""
+        ...
+
+    async def end_writing(self) -> None:
+        """Tell the peer that nothing more comes, if the carrier can."""
+        ...
+
+    def cut(self) -> None:
+        """Have whoever receives or sends stop at once, whatever is under way; `aclose` is still to come."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of the descriptor, at once."""
+        ...
+
+
+class SocketTransport:
+    """A connected non-blocking stdlib socket, used directly under Trio's readiness primitives."""
+
+    __slots__ = ("socket", "try_send")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.try_send = sock.send
+
+    async def send_some(self, data: memoryview) -> int:
+        while True:
+            try:
+                return self.socket.send(data)
+            except BlockingIOError:
+                try:
+                    await trio.lowlevel.wait_writable(self.socket)
+                except trio.ClosedResourceError as error:
+                    raise trio.BrokenResourceError from error
+            except OSError as error:
+                raise trio.BrokenResourceError from error
+
+    async def receive(self) -> bytes:
+        while True:
+            try:
+                await trio.lowlevel.wait_readable(self.socket)
+                return self.socket.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                continue
+            except (OSError, trio.ClosedResourceError) as error:
+                raise trio.BrokenResourceError from error
+
+    async def end_writing(self) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
+    def cut(self) -> None:
+        with contextlib.suppress(OSError):
+            # Unsent data is of no use any more: the close that follows is a reset and frees it.
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    async def aclose(self) -> None:
+        trio.lowlevel.notify_closing(self.socket)
+        self.socket.close()
+
+
+class StreamTransport:
+    """Any Trio stream: TLS, in memory, or an embedder's own."""
+
+    __slots__ = ("_ended", "_receiving", "_sending", "_stream", "socket")
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self.socket = None
+        self._receiving: trio.CancelScope | None = None
+        self._sending: trio.CancelScope | None = None
+        self._ended = False
+
+    def try_send(self, data: bytes) -> int:
+        if self._ended:
+            raise BrokenPipeError
+        raise BlockingIOError
+
+    async def send_some(self, data: memoryview) -> int:
+        piece = data[:_SEND_BYTES]
+        with trio.CancelScope() as self._sending:
+            if self._ended:
+                raise trio.BrokenResourceError
+            try:
+                await self._stream.send_all(piece)
+            except trio.ClosedResourceError as error:
+                raise trio.BrokenResourceError from error
+            return len(piece)
+        raise trio.BrokenResourceError
+
+    async def receive(self) -> bytes:
+        with trio.CancelScope() as self._receiving:
+            if self._ended:
+                return b""
+            try:
+                return bytes(await self._stream.receive_some(RECEIVE_BYTES))
+            except trio.ClosedResourceError as error:
+                raise trio.BrokenResourceError from error
+        return b""
+
+    async def end_writing(self) -> None:
+        if isinstance(self._stream, trio.abc.HalfCloseableStream):
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._stream.send_eof()
+
+    def cut(self) -> None:
+        self._ended = True
+        for scope in (self._receiving, self._sending):
+            if scope is not None:
+                scope.cancel()
+
+    async def aclose(self) -> None:
+        if isinstance(self._stream, trio.SSLStream) and not self._ended:
+            # RFC 8446 section 6.1: without a last word of TLS the peer must take the end for a truncation.
+            with trio.move_on_after(_LAST_WORD_SECONDS), contextlib.suppress(trio.BrokenResourceError):
+                await self._stream.aclose()
+        self.cut()
+        await trio.aclose_forcefully(self._stream)
