@@ -1,0 +1,1 @@
+"""The front door: request head, client address, upgrade handler, routes, static files."""
