@@ -1,0 +1,254 @@
+"""The protocol's types: what they decode, what they refuse by name, and the rules for names."""
+
+import time
+import unicodedata
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_chat.chat import schema
+from trio_chat.chat.schema import ClientOp, ServerOp, User, room_name, user_name
+
+ANN = User("guest-1", "ann")
+
+REQUESTS: list[tuple[bytes, ClientOp]] = [
+    (b'{"op":"hello"}', schema.Hello()),
+    (b'{"op":"hello","id":"1","name":"ann"}', schema.Hello(id="1", name="ann")),
+    (b'{"op":"hello","token":"t","resume":"r"}', schema.Hello(token="t", resume="r")),
+    (b'{"op":"join","room":"a"}', schema.Join(room="a")),
+    (b'{"op":"join","room":"a","since":0,"epoch":"e"}', schema.Join(room="a", since=0, epoch="e")),
+    (b'{"op":"join","room":"a","last":20}', schema.Join(room="a", last=20)),
+    (b'{"op":"leave","room":"a"}', schema.Leave(room="a")),
+    (b'{"op":"say","room":"a","text":"hi","reply_to":1}', schema.Say(room="a", text="hi", reply_to=1)),
+    (b'{"op":"typing","room":"a"}', schema.Typing(room="a")),
+    (b'{"op":"history","room":"a"}', schema.History(room="a", limit=50)),
+    (b'{"op":"history","room":"a","before":9,"limit":200}', schema.History(room="a", before=9, limit=200)),
+    (b'{"op":"who","room":"a"}', schema.Who(room="a")),
+    (b'{"op":"rooms"}', schema.Rooms()),
+    (b'{"op":"ping","id":"p"}', schema.Ping(id="p")),
+    (b'{"id":"p","op":"ping"}', schema.Ping(id="p")),
+    (b'{"op":"ping","unknown":[1,2],"from":"the future"}', schema.Ping()),
+]
+
+
+@pytest.mark.parametrize(("data", "request_"), REQUESTS, ids=lambda value: str(value)[:40])
+def test_requests_are_decoded(data: bytes, request_: ClientOp) -> None:
+    """Each operation's JSON gives its type; the order of fields and unknown ones don't matter."""
+    assert schema.decode_client_op(data) == request_
+    assert schema.decode_client_op(schema.encode(request_)) == request_
+
+
+REFUSED = [
+    pytest.param(b"", "truncated", id="nothing"),
+    pytest.param(b"hello", "malformed", id="not JSON"),
+    pytest.param(b'{"op":"ping"', "truncated", id="half an object"),
+    pytest.param(b'{"op":"ping"}{}', "trailing", id="two objects"),
+    pytest.param(b"[]", "object", id="an array"),
+    pytest.param(b"{}", "op", id="no op"),
+    pytest.param(b'{"op":"fly"}', "fly", id="an unknown op"),
+    pytest.param(b'{"op":1}', "$.op", id="op is a number"),
+    pytest.param(b'{"op":null}', "$.op", id="op is null"),
+    pytest.param(b'{"op":"say","text":"x"}', "room", id="room missing"),
+    pytest.param(b'{"op":"say","room":"a"}', "text", id="text missing"),
+    pytest.param(b'{"op":"say","room":1,"text":"x"}', "$.room", id="room is a number"),
+    pytest.param(b'{"op":"say","room":"a","text":""}', "$.text", id="text empty"),
+    pytest.param(b'{"op":"say","room":"a","text":"' + b"x" * 10001 + b'"}', "$.text", id="text too long"),
+    pytest.param(b'{"op":"say","room":"a","text":"x","reply_to":0}', "$.reply_to", id="reply to 0"),
+    pytest.param(b'{"op":"say","room":"a","text":"\\ud800"}', "", id="half a surrogate pair"),
+    pytest.param(b'{"op":"ping","id":""}', "$.id", id="id empty"),
+    pytest.param(b'{"op":"ping","id":"' + b"x" * 65 + b'"}', "$.id", id="id too long"),
+    pytest.param(b'{"op":"ping","id":7}', "$.id", id="id is a number"),
+    pytest.param(b'{"op":"ping","id":null}', "$.id", id="id is null"),
+    pytest.param(b'{"op":"join","room":"a","since":-1}', "$.since", id="since negative"),
+    pytest.param(b'{"op":"join","room":"a","since":1.5}', "$.since", id="since a fraction"),
+    pytest.param(b'{"op":"join","room":"a","since":9007199254740992}', "$.since", id="since beyond 2^53"),
+    pytest.param(b'{"op":"join","room":"a","since":1e400}', "", id="since infinite"),
+    pytest.param(b'{"op":"join","room":"a","last":true}', "$.last", id="last is true"),
+    pytest.param(b'{"op":"history","room":"a","limit":0}', "$.limit", id="limit 0"),
+    pytest.param(b'{"op":"history","room":"a","limit":201}', "$.limit", id="limit 201"),
+    pytest.param(b'{"op":"ack","room":"a","seq":1,"at":1}', "ack", id="a server's op"),
+    pytest.param(b'{"op":"ping","deep":' + b"[" * 100_000, "", id="very deep"),
+]
+
+
+@pytest.mark.parametrize(("data", "named"), REFUSED)
+def test_wrong_requests_are_refused_by_name(data: bytes, named: str) -> None:
+    """What is wrong raises an error that names the field."""
+    with pytest.raises((msgspec.MsgspecError, RecursionError)) as caught:
+        schema.decode_client_op(data)
+    assert named in str(caught.value)
+
+
+SERVER_OPS: list[ServerOp] = [
+    schema.Welcome(
+        re="1",
+        session="s",
+        user=ANN,
+        limits=schema.Limits(max_message_bytes=1, max_text_chars=2, max_rooms=3, rate=4.0, burst=5),
+        heartbeat=20.0,
+    ),
+    schema.Joined(room="a", epoch="e", head=0, recovered=False, topic="", members=[ANN], count=1, user=ANN),
+    schema.Left(re="2", room="a"),
+    schema.Ack(room="a", seq=1, at=1.5),
+    schema.HistoryPage(room="a", messages=[msgspec.Raw(b'{"seq":1}')], more=True),
+    schema.Members(room="a", members=[], count=0),
+    schema.RoomList(rooms=[schema.RoomInfo("a", 1, 2)]),
+    schema.Pong(re="3"),
+    schema.Error(code="bad_request", message="room: no", retry_after=2.0),
+    schema.Bye(code=1012, reason="the server restarts", retry_after=1.25),
+    schema.Message(room="a", seq=1, at=1.5, user=ANN, text="hi", id="x", reply_to=1),
+    schema.Presence(room="a", user=ANN, online=True),
+    schema.Count(room="a", count=101),
+    schema.TypingSignal(room="a", user=ANN),
+    schema.Lagging(room="a", seq=5),
+    schema.Gap(room="a", from_=1, to=5),
+]
+
+
+@pytest.mark.parametrize("op", SERVER_OPS, ids=lambda op: type(op).__name__)
+def test_server_operations_round_trip(op: ServerOp) -> None:
+    """``op`` comes first, absent fields are left out, and the other side decodes the same."""
+    data = schema.encode(op)
+    assert data.startswith(b'{"op":"')
+    assert b"null" not in data
+    assert schema.decode_server_op(data) == op
+
+
+def test_every_type_has_a_name_of_its_own() -> None:
+    """No two operations of one direction share an ``op``; only `typing` and the pages go both ways."""
+    names = [kind.__struct_config__.tag for kind in ClientOp.__args__]
+    assert len(set(names)) == len(names)
+    others = [kind.__struct_config__.tag for kind in ServerOp.__args__]
+    assert len(set(others)) == len(others)
+    assert set(names) & set(others) == {"typing", "history", "rooms"}
+
+
+@given(
+    st.text(min_size=1, max_size=50).filter(lambda text: text.isprintable()),
+    st.integers(1, 2**53),
+    st.integers(0, 2**42),
+)
+def test_an_event_is_the_same_live_and_from_the_log(text: str, seq: int, at_ms: int) -> None:
+    """The prefix, numbers and body put together are one operation, to the millisecond."""
+    body = schema.encode_body(schema.MessageBody(ANN, text, "id\u00e9"))
+    data = schema.encode_event(schema.event_prefix("message", "räume"), seq, at_ms, body)
+    event = schema.decode_server_op(data)
+    assert event == schema.Message(
+        room="räume",
+        seq=seq,
+        at=float(f"{at_ms // 1000}.{at_ms % 1000:03}"),
+        user=ANN,
+        text=text,
+        id="id\u00e9",
+    )
+
+
+# --- names ---------------------------------------------------
+
+ROOMS = [
+    ("lobby", "lobby"),
+    ("a", "a"),
+    ("a-b_c.9", "a-b_c.9"),
+    ("x" * 64, "x" * 64),
+    ("räume", "räume"),
+    ("ra\u0308ume", "räume"),
+    ("中文", "中文"),
+    ("हिन्दी", "हिन्दी"),
+    ("٣", "٣"),
+    ("e\u0301" * 64, "é" * 64),
+]
+BAD_ROOMS = [
+    "", "x" * 65, "a b", "a/b", "#lobby", "a\n", "a\0", "😀", "½", "²", "a\u200b", "a\u202e", "\ud800", " a",
+    "e\u0301" * 65, "a:b", "a'b", "<b>", "Ⅷ", "x" * 1_000_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given_name", "name"), ROOMS)
+def test_room_names(given_name: str, name: str) -> None:
+    """Letters, digits and marks of any script, ``-``, ``_`` and ``.``, in NFC."""
+    assert room_name(given_name) == name
+    assert room_name(name) == name
+
+
+@pytest.mark.parametrize("name", BAD_ROOMS, ids=lambda name: ascii(name[:10]))
+def test_bad_room_names_are_refused(name: str) -> None:
+    """Anything else is refused by a sentence that names the field."""
+    with pytest.raises(ValueError, match=r"^room: 1 to 64 letters"):
+        room_name(name)
+
+
+USERS = [
+    ("ann", "ann"),
+    ("  ann  ", "ann"),
+    ("\tann\n", "ann"),
+    ("Ann Lee", "Ann Lee"),
+    ("\u3000ann\u00a0", "ann"),
+    ("Zoe\u0308", "Zoë"),
+    ("李雷", "李雷"),
+    ("😀", "😀"),
+    ("x" * 32, "x" * 32),
+    ("e\u0301" * 32, "é" * 32),
+    (" " * 100 + "ann", "ann"),
+    ('O\'Neil <3 & "quotes"', 'O\'Neil <3 & "quotes"'),
+]
+BAD_USERS = [
+    "", "   ", "x" * 33, "a\nb", "a\0b", "a\x7fb", "a\u202eb", "a\u2066b", "a\u200bb", "a\u200db",
+    "\ufeffann", "a\u2028b", "a\ue000", "a\u0378", "\ud800", "e\u0301" * 33, "x" * 1_000_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given_name", "name"), USERS)
+def test_user_names(given_name: str, name: str) -> None:
+    """Anything visible, trimmed and in NFC."""
+    assert user_name(given_name) == name
+    assert user_name(name) == name
+
+
+@pytest.mark.parametrize("name", BAD_USERS, ids=lambda name: ascii(name[:10]))
+def test_bad_user_names_are_refused(name: str) -> None:
+    """Empty, too long, control, bidirectional, zero-width, private, unassigned: refused, naming the field."""
+    with pytest.raises(ValueError, match=r"^name: "):
+        user_name(name)
+
+
+@given(st.text(max_size=80))
+def test_rules_are_stable(value: str) -> None:
+    """A name that passed passes again unchanged, is NFC, and fits; nothing but `ValueError` is raised."""
+    for rule, most in ((room_name, 64), (user_name, 32)):
+        try:
+            name = rule(value)
+        except ValueError:
+            continue
+        assert rule(name) == name == unicodedata.normalize("NFC", name)
+        assert 1 <= len(name) <= most
+
+
+@pytest.mark.parametrize("rule", [room_name, user_name])
+def test_long_names_cost_no_time(rule: object) -> None:
+    """Normalising many combining marks takes quadratic time, so it must not be done to what is too long."""
+    began = time.perf_counter()
+    with pytest.raises(ValueError, match=r"1 to"):
+        rule("a" + "\u0301\u0316" * 40_000)  # type: ignore[operator]
+    assert time.perf_counter() - began < 1
+
+
+REQUEST_IDS = [
+    (b'{"op":"fly","id":"x"}', "x"),
+    (b'{"id":"x","op":1}', "x"),
+    (b'{"id":7}', msgspec.UNSET),
+    (b'{"id":""}', msgspec.UNSET),
+    (b'{"id":"' + b"x" * 65 + b'"}', msgspec.UNSET),
+    (b"[]", msgspec.UNSET),
+    (b"null", msgspec.UNSET),
+    (b"{", msgspec.UNSET),
+    (b"[" * 100_000, msgspec.UNSET),
+    (b'"\xff"', msgspec.UNSET),
+]
+
+
+@pytest.mark.parametrize(("data", "found"), REQUEST_IDS, ids=lambda value: str(value)[:20])
+def test_the_id_of_a_wrong_request_is_found_if_it_has_one(data: bytes, found: object) -> None:
+    """An error can carry ``re`` even when the request itself makes no sense."""
+    assert schema.request_id(data) == found

@@ -1,0 +1,1 @@
+"""The chat: schema, session, room, hub, limits."""

@@ -1,0 +1,424 @@
+"""The hub: rooms in memory, the committer, and the tasks that move committed events to members.
+
+Owns the rooms and the queue of appends. Refuses to know sockets and operations; sessions and in-process
+members come to it.
+
+The way of an event: `Hub.submit` -> committer (one batch, one commit) -> `Room.publish` -> a pass of the
+fan-out. Rules:
+
+1. Nothing reaches a room, and no sender is acknowledged, before the log has stored it.
+2. The queue is bounded: when it is full whoever has something to submit waits (`Hub.ready`), and the senders
+   feel it.
+3. A fan-out hands the event loop back after some milliseconds. A larger room gets a task of its own (a pump)
+   while it has something to deliver, so that it delays neither other rooms nor the next commit.
+"""
+
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+
+from ..log.base import Appended, Event, EventLog, LogUnavailable
+from . import limits
+from .guests import Guests
+from .local import LocalRoom, join
+from .pending import Pending
+from .relay import Relay, slice_size
+from .room import Member, Room, text_frame
+from .schema import Gap, MessageBody, User, encode, user_name
+from .signals import Signals
+
+logger = logging.getLogger("trio_chat.hub")
+
+_RETRY_READ_SECONDS = 1.0
+_FIRST_SLICE = 32
+_TURNS_TO_COMMIT = 3
+"""A pass hands the event loop back early once, for what the authors say next: the poller reads it, the
+committer takes it, and the log's thread begins with it while the pass goes on. Three turns, at some 20 us."""
+_AT_ONCE = 64
+"""Members up to which a fan-out isn't worth a task: some 300 us."""
+
+
+class Hub:
+    """See the module. ``clock`` gives Unix time in seconds; ``rng`` makes ids and names (nothing secret).
+
+    ``max_waiting``: bytes that may wait for one member; no page of events is larger.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        *,
+        clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+        max_waiting: int = limits.PAGE_BYTES,
+    ) -> None:
+        self.log = log
+        self._max_waiting = max_waiting
+        self.clock = clock
+        self.rng = rng or random.Random()
+        self.relay = Relay()
+        self.signals: Signals = Signals()
+        self.guests = Guests(log.secret, self.rng)
+        self.rooms: dict[str, Room] = {}
+        self.commits = 0
+        self.events = 0
+        self.deliveries = 0
+        self.log_failing = False
+        """The last commit failed: not ready."""
+        self._opening: dict[str, trio.Event] = {}
+        self._submit, self._queue = trio.open_memory_channel[Pending](limits.MAX_WAITING_APPENDS)
+        self._queued = 0
+        self._committing = False
+        self._idle: trio.Event | None = None
+        self._space: trio.Event | None = None
+        self._nursery: trio.Nursery | None = None
+        self._growth: dict[Room, trio.Event] = {}
+        self._local: dict[LocalRoom, None] = {}
+        self.ended = False
+        """`run` is over: nothing is stored and nothing happens any more."""
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """The hub's tasks, until cancelled. A commit under way is finished first."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._commit)
+            nursery.start_soon(self.signals.run)
+            nursery.start_soon(self.relay.run)
+            self.log.subscribe(self._grown_elsewhere)
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._end()
+
+    def _end(self) -> None:
+        """Let the members in process know: what they wait for will not come."""
+        self.ended = True
+        for grown in self._growth.values():
+            grown.set()
+        for room in self._local:
+            room.end()
+
+    # --- rooms -------------------------------------------------------------------------------------
+
+    async def open_room(self, name: str) -> Room:
+        """The room of this (valid) name, read from the log if it isn't in memory. Raises `LogUnavailable`.
+
+        The room stays in memory as long as it has members or pins; call `release` after removing one.
+        """
+        while (room := self.rooms.get(name)) is None:
+            opening = self._opening.get(name)
+            if opening is not None:
+                await opening.wait()
+                continue
+            self._opening[name] = trio.Event()
+            try:
+                position = await self.log.position(name)
+                room = Room(name, position)
+                if position.head:
+                    await self._prime(room)
+                self.rooms[name] = room
+            finally:
+                self._opening.pop(name).set()
+        return room
+
+    async def _prime(self, room: Room) -> None:
+        events = await self.log.read_before(
+            room.name, room.head + 1, limits.MAX_TAIL_EVENTS, max_bytes=limits.PAGE_BYTES
+        )
+        room.prime((event.seq, room.encode_event(event)) for event in events)
+        for event in events:
+            if event.kind == "message":
+                body = msgspec.json.decode("{" + event.body, type=MessageBody)
+                if isinstance(body.id, str):
+                    room.remember(body.user, body.id, body.text, event.seq, event.at_ms)
+
+    def release(self, room: Room) -> None:
+        """Forget a room that nobody needs any more."""
+        if not room.members and not room.pins and not room.pumping and self.rooms.get(room.name) is room:
+            del self.rooms[room.name]
+            self._growth.pop(room, None)
+
+    def _grown_elsewhere(self, name: str, head: int) -> None:
+        room = self.rooms.get(name)
+        if room is not None and head > room.head:
+            room.publish(head + 1, [])
+            self._wake_followers(room)
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of events in one page."""
+        return min(limits.PAGE_BYTES, self._max_waiting)
+
+    # --- appending -----------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """As many appends wait as may: `ready` before `submit`."""
+        return self._queued >= limits.MAX_WAITING_APPENDS
+
+    async def ready(self) -> None:
+        """Wait until an append can be submitted (by whoever is first)."""
+        while self.busy:
+            if self._space is None:
+                self._space = trio.Event()
+            await self._space.wait()
+
+    def submit(self, pending: Pending) -> None:
+        """Queue an append. Raises `trio.WouldBlock` when the hub is `busy`."""
+        self._submit.send_nowait(pending)
+        self._queued += 1
+        pending.room.pins += 1
+
+    async def settled(self) -> None:
+        """Wait until every append that was submitted has been stored (or refused) and published."""
+        while self._committing or self._queued:
+            if self._idle is None:
+                self._idle = trio.Event()
+            await self._idle.wait()
+
+    async def _commit(self) -> None:
+        queue = self._queue
+        while True:
+            batch = [await queue.receive()]
+            self._committing = True
+            size = len(batch[0].append.body)
+            while len(batch) < limits.MAX_BATCH and size < limits.MAX_BATCH_CHARS:
+                try:
+                    pending = queue.receive_nowait()
+                except trio.WouldBlock:
+                    break
+                batch.append(pending)
+                size += len(pending.append.body)
+            self._queued -= len(batch)
+            if self._space is not None:
+                self._space.set()
+                self._space = None
+            try:
+                appended = await self.log.append([pending.append for pending in batch])
+            except LogUnavailable as error:
+                self._refuse(batch, str(error))
+            except Exception:
+                logger.exception("the log failed unexpectedly")
+                self._refuse(batch, "internal error")
+            else:
+                self.log_failing = False
+                self.commits += 1
+                await self._show(batch, appended)
+            self._committing = False
+            if self._idle is not None and not self._queued:
+                self._idle.set()
+                self._idle = None
+
+    def _refuse(self, batch: list[Pending], reason: str) -> None:
+        if not self.log_failing:
+            logger.error("the log refuses events: %s", reason)
+        self.log_failing = True
+        for pending in batch:
+            self._tell(pending, reason)
+            self._unpin(pending.room)
+
+    def _tell(self, pending: Pending, result: Appended | str) -> None:
+        """The sender's answer; one that can't take it harms nobody else."""
+        try:
+            if isinstance(result, str):
+                pending.origin.refused(pending, result)
+            else:
+                pending.origin.stored(pending, result)
+        except Exception:
+            logger.exception("a sender could not be answered")
+
+    def _unpin(self, room: Room) -> None:
+        room.pins -= 1
+        self.release(room)
+
+    async def _show(self, batch: list[Pending], appended: list[Appended]) -> None:
+        """Acknowledge and publish one stored batch."""
+        runs: dict[Room, list[tuple[int, bytes]]] = {}
+        stored_before: dict[Room, int] = {}
+        for pending, result in zip(batch, appended, strict=True):
+            append, room = pending.append, pending.room
+            if not result.duplicate:
+                data = room.encode(result.seq, result.at_ms, append.kind, append.body)
+                runs.setdefault(room, []).append((result.seq, data))
+                if pending.sent is not None:
+                    user, message_id, text = pending.sent
+                    room.remember(user, message_id, text, result.seq, result.at_ms)
+                if pending.member is not None:
+                    room.authors.append(pending.member)
+            elif result.seq > room.head:
+                stored_before[room] = max(result.seq, stored_before.get(room, 0))
+            self._tell(pending, result)
+        writes = 0
+        for room, run in runs.items():
+            self.events += len(run)
+            room.publish(run[0][0], [data for _, data in run])
+            writes += len(room.members)
+            self._deliver(room)
+            self._wake_followers(room)
+            if writes > 500:
+                writes = 0
+                await trio.lowlevel.checkpoint()
+        for room, seq in stored_before.items():  # by a commit that took effect although it failed
+            self._grown_elsewhere(room.name, seq)
+        for pending in batch:
+            self._unpin(pending.room)
+
+    # --- fan-out -----------------------------------------------------------------------------------
+
+    def _deliver(self, room: Room) -> None:
+        """Pass what is new to the members: at once if they are few, else in a pump."""
+        if room.pumping:
+            return
+        if len(room.members) > _AT_ONCE:
+            room.pumping = True
+            assert self._nursery is not None
+            self._nursery.start_soon(self._pump, room)
+            return
+        while room.delivered < room.head:
+            page = room.page(room.delivered, self.page_bytes)
+            if page is None:
+                self._skip_to_head(room)
+                return
+            last, frames = page
+            packed = room.compressed(frames)
+            room.deliver(room.members, room.delivered, last, b"".join(frames), packed)
+            self.deliveries += len(room.members) * len(frames)
+            room.delivered = last
+        room.authors.clear()
+
+    async def _pump(self, room: Room) -> None:
+        """Pass what is new to the members of a larger room, slice by slice, until nothing is new.
+
+        The authors come first: they may have more to say, and the next commit runs in its thread while the
+        fan-out goes on here.
+        """
+        while room.delivered < room.head:
+            page = room.page(room.delivered, self.page_bytes)
+            if page is None:
+                self._skip_to_head(room)
+                break
+            last, frames = page
+            data, packed = b"".join(frames), room.compressed(frames)
+            members = [*room.authors, *room.members]
+            room.authors.clear()
+            size = slice_size(len(data))
+            after = room.delivered
+            start, stop = 0, min(size, _FIRST_SLICE)
+            while start < len(members):
+                room.deliver(members[start:stop], after, last, data, packed)
+                for _ in range(1 if start else _TURNS_TO_COMMIT):
+                    await trio.lowlevel.checkpoint()
+                start, stop = stop, stop + size
+            self.deliveries += len(room.members) * len(frames)
+            if room.delivered == after:  # else a hole was published meanwhile
+                room.delivered = last
+        room.pumping = False
+        self.release(room)
+
+    def _skip_to_head(self, room: Room) -> None:
+        """The tail no longer reaches back to what was delivered: members get the rest from the log."""
+        room.delivered = room.head
+        for member in list(room.members):
+            if member.live and member.cursor < room.head:
+                member.fall_behind()
+
+    @asynccontextmanager
+    async def join(
+        self,
+        room: str,
+        *,
+        name: str = "bot",
+        user: User | None = None,
+        since: int | None = None,
+        last: int | None = None,
+    ) -> AsyncIterator[LocalRoom]:
+        """Be a member of ``room`` in process, as ``user`` or as a guest called ``name``.
+
+        Events from now on are yielded, or those after ``since``, or the ``last`` n and then those from now
+        on. Raises `ValueError` for a name that breaks the rules, `LogUnavailable`.
+        """
+        if user is None:
+            user_id = self.guests.new_id()
+            who = User(user_id, self.guests.claim_name(user_name(name), user_id))
+        else:
+            who = user
+            self.guests.hold_name(who.name, who.id)
+        try:
+            async with join(self, room, who, since, last) as local:
+                self._local[local] = None
+                try:
+                    yield local
+                finally:
+                    del self._local[local]
+        finally:
+            self.guests.free_name(who.name, who.id)
+
+    async def next_page(self, room: Room, after: int) -> tuple[int, list[bytes]]:
+        """The next page of frames after ``after``, from the tail or the log, and the last one's seq."""
+        page = room.page(after, self.page_bytes)
+        return page if page is not None else await self._read_page(room, after)
+
+    async def catch_up(self, member: Member) -> bool:
+        """Offer a member that is behind what it has missed. True: it is live. False: its outbox has to
+        drain first.
+
+        Cancelling is harmless. While the log can't be read this waits and tries again.
+        """
+        room = member.room
+        while member in room.members and member.cursor < room.head:
+            last, frames = await self.next_page(room, member.cursor)
+            if member not in room.members:
+                return True
+            if not member.outbox.offer(b"".join(frames)):
+                return False
+            member.cursor = last
+            self.deliveries += len(frames)
+            await trio.lowlevel.checkpoint()
+        if member in room.members:
+            member.live = True
+        return True
+
+    async def _read_page(self, room: Room, after: int) -> tuple[int, list[bytes]]:
+        """A page of frames after ``after`` from the log; a `Gap` first if some are no longer kept."""
+        events = await self.read(room.name, after)
+        events = [event for event in events if event.seq <= room.head]
+        last = room.head
+        frames: list[bytes] = []
+        size = 0
+        for event in events:
+            data = room.encode_event(event)
+            size += len(data)
+            if frames and size > self.page_bytes:
+                break
+            frames.append(data)
+            last = event.seq
+        first = events[0].seq if events else room.head + 1
+        if first > after + 1:
+            frames.insert(0, text_frame(encode(Gap(room=room.name, from_=after + 1, to=first - 1))))
+        return last, frames
+
+    async def read(self, room: str, after: int) -> list[Event]:
+        """A page of events after ``after``; tries again while the log is unavailable."""
+        while True:
+            try:
+                return await self.log.read(room, after, limits.PAGE_EVENTS, max_bytes=self.page_bytes)
+            except LogUnavailable as error:
+                logger.warning("the log can't be read: %s", error)
+                await trio.sleep(_RETRY_READ_SECONDS)
+
+    def _wake_followers(self, room: Room) -> None:
+        if (grown := self._growth.pop(room, None)) is not None:
+            grown.set()
+
+    async def grown(self, room: Room) -> None:
+        """Wait until something is published in ``room``."""
+        event = self._growth.get(room)
+        if event is None:
+            event = self._growth[room] = trio.Event()
+        await event.wait()

@@ -1,0 +1,171 @@
+"""A member in process: a bot or a part of the embedding program that is in a room without a socket.
+
+Owns its cursor and nothing else. It reads events at its own pace from the room's tail or the log, so
+however slow it is, it costs no memory and loses nothing.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import msgspec
+import trio
+
+from ..log.base import Append, Appended, LogUnavailable
+from ..wire.frames import payload_of
+from . import schema
+from .pending import Pending, idempotency_key
+from .room import Member, Room
+from .schema import User
+from .signals import Signals
+
+
+class Hub(Protocol):
+    """What an in-process member needs of the hub, which makes it."""
+
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def signals(self) -> Signals: ...
+    async def open_room(self, name: str) -> Room: ...
+    def release(self, room: Room) -> None: ...
+    async def ready(self) -> None: ...
+    def submit(self, pending: Pending) -> None: ...
+    async def grown(self, room: Room) -> None: ...
+    async def next_page(self, room: Room, after: int) -> tuple[int, list[bytes]]: ...
+
+
+class _NoOutbox:
+    """Takes nothing: an in-process member is never live, it reads."""
+
+    window_bits = 0
+
+    def offer(self, data: bytes) -> bool:
+        return False
+
+    def offer_signal(self, data: bytes) -> None:
+        pass
+
+    def force(self, data: bytes) -> None:
+        pass
+
+
+class LocalRoom:
+    """A room as its in-process member sees it. Iterating yields every event after the position it joined
+    at."""
+
+    def __init__(self, hub: Hub, member: Member) -> None:
+        self._hub = hub
+        self._member = member
+        self._results: dict[Pending, Appended | str | None] = {}
+        self._answered = trio.Event()
+        self._page: deque[bytes] = deque()
+
+    @property
+    def room(self) -> Room:
+        """The room; for looking only."""
+        return self._member.room
+
+    @property
+    def user(self) -> User:
+        """Who this member is."""
+        return self._member.user
+
+    @property
+    def members(self) -> list[User]:
+        """The users present."""
+        return self.room.listed(len(self.room.users))
+
+    async def say(self, text: str, *, id: str | None = None, reply_to: int | None = None) -> schema.Message:  # noqa: A002
+        """Say ``text`` and return the event once it is stored. With ``id``, saying it again changes nothing.
+
+        Raises `ValueError` for a text that is too long, `LogUnavailable` when the log can't take it. When
+        cancelled, the event may or may not be stored.
+        """
+        if self._hub.ended:
+            raise LogUnavailable("the server has ended")
+        if not 1 <= len(text) <= schema.MAX_TEXT_CHARS:
+            raise ValueError(f"text: 1 to {schema.MAX_TEXT_CHARS} characters")
+        given_id = id if id is not None else msgspec.UNSET
+        given_reply = reply_to if reply_to is not None else msgspec.UNSET
+        body = schema.MessageBody(self.user, text, given_id, given_reply)
+        key = idempotency_key(id, self.user) if id is not None else None
+        pending = Pending(Append(self.room.name, "message", schema.encode_body(body), key), self.room, self)
+        self._results[pending] = None
+        try:
+            await self._hub.ready()
+            self._hub.submit(pending)
+            while (result := self._results[pending]) is None:
+                await self._answered.wait()
+        finally:
+            del self._results[pending]
+        if isinstance(result, str):
+            raise LogUnavailable(result)
+        return schema.Message(
+            room=self.room.name,
+            seq=result.seq,
+            at=result.at_ms / 1000,
+            user=self.user,
+            text=text,
+            id=given_id,
+            reply_to=given_reply,
+        )
+
+    def stored(self, pending: Pending, appended: Appended) -> None:
+        """The committer's answer."""
+        self._answer(pending, appended)
+
+    def refused(self, pending: Pending, reason: str) -> None:
+        """The committer's other answer."""
+        self._answer(pending, reason)
+
+    def _answer(self, pending: Pending, result: Appended | str) -> None:
+        if pending in self._results:
+            self._results[pending] = result
+            self._answered.set()
+            self._answered = trio.Event()
+
+    def __aiter__(self) -> "LocalRoom":
+        return self
+
+    async def __anext__(self) -> schema.ServerOp:
+        """The next event; ends with the server. Cancelling loses nothing."""
+        while not self._page:
+            while self._member.cursor >= self.room.head:
+                if self._hub.ended:
+                    raise StopAsyncIteration
+                await self._hub.grown(self.room)
+            last, frames = await self._hub.next_page(self.room, self._member.cursor)
+            self._member.cursor = last
+            self._page.extend(frames)
+        event: schema.ServerOp = schema.decode_server_op(payload_of(self._page.popleft()))
+        return event
+
+    def end(self) -> None:
+        """The server has ended: whoever waits here is told."""
+        for pending in self._results:
+            self._answer(pending, "the server has ended")
+
+
+@asynccontextmanager
+async def join(
+    hub: Hub, room: str, user: User, since: int | None, last: int | None
+) -> AsyncIterator[LocalRoom]:
+    """See `Hub.join`."""
+    opened = await hub.open_room(schema.room_name(room))
+    cursor = opened.head
+    if since is not None:
+        cursor = min(since, opened.head)
+    elif last is not None:
+        cursor = max(0, opened.head - last)
+    member, came = opened.join(user, _NoOutbox(), lambda member: None, cursor)
+    member.live = False
+    if came:
+        hub.signals.tell_presence(opened, user, online=True)
+    try:
+        yield LocalRoom(hub, member)
+    finally:
+        if opened.leave(member):
+            hub.signals.tell_presence(opened, user, online=False)
+        hub.release(opened)

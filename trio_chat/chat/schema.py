@@ -1,0 +1,346 @@
+"""The protocol's operations, as types: what the wire carries, decoded and validated in one step.
+
+Owns the names and shapes of every frame in both directions and the rules for room and user names.
+Knows no Trio, no sockets, no rooms. The server, the client and the tests all use these types, so the
+documentation in ``docs/protocol.md`` has one thing to be tested against.
+
+Rules: ``op`` comes first; a field that is absent is left out, never ``null``; a room event's bytes are the
+same for every member, whether they come from the live room or from the log (`encode_event`).
+"""
+
+import unicodedata
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+SUBPROTOCOL = "trio-chat.v1"
+
+MAX_ID_CHARS = 64
+MAX_NAME_CHARS = 32
+MAX_ROOM_CHARS = 64
+MAX_TEXT_CHARS = 10_000
+"""Even with every character escaped as ``\\uXXXX`` such a text fits the default message limit of 64 KiB."""
+MAX_HISTORY = 200
+DEFAULT_HISTORY = 50
+
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
+Seq = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARS)]
+
+
+class Op(Struct, tag_field="op", tag=str.lower, omit_defaults=True):
+    """Anything with an ``op``."""
+
+
+class Request(Op):
+    """A client's operation; its ``id`` comes back as ``re``."""
+
+    id: Id | UnsetType = UNSET
+
+
+# --- client to server -------------------------------------------------------------------------------
+
+
+class Hello(Request):
+    """Say who you are: ``name`` for a guest, ``token`` to sign in, ``resume`` a ``session`` had before."""
+
+    name: str | UnsetType = UNSET
+    token: str | UnsetType = UNSET
+    resume: str | UnsetType = UNSET
+
+
+class Join(Request, kw_only=True):
+    """Become a member of ``room``: from now on, after ``since``, or with the ``last`` n events."""
+
+    room: str
+    since: Seq | UnsetType = UNSET
+    epoch: str | UnsetType = UNSET
+    last: Seq | UnsetType = UNSET
+
+
+class Leave(Request, kw_only=True):
+    """Stop being a member of ``room``."""
+
+    room: str
+
+
+class Say(Request, kw_only=True):
+    """Say ``text`` in ``room``; ``id`` makes sending it again harmless."""
+
+    room: str
+    text: Text
+    reply_to: Annotated[int, Meta(ge=1, le=2**53 - 1)] | UnsetType = UNSET
+
+
+class Typing(Request, kw_only=True):
+    """Tell the room that this user is typing; nothing comes back."""
+
+    room: str
+
+
+class History(Request, kw_only=True):
+    """Ask for a page of the room's messages."""
+
+    room: str
+    before: Seq | UnsetType = UNSET
+    after: Seq | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY)] = DEFAULT_HISTORY
+
+
+class Who(Request, kw_only=True):
+    """Ask who is in the room."""
+
+    room: str
+
+
+class Rooms(Request):
+    """Ask which rooms there are."""
+
+
+class Ping(Request):
+    """Ask for a ``pong``."""
+
+
+ClientOp = Hello | Join | Leave | Say | Typing | History | Who | Rooms | Ping
+
+# --- server to client -------------------------------------------------------------------------------
+
+
+class User(Struct, frozen=True):
+    """Who somebody is: ``id`` for programs (unique, stable), ``name`` for people."""
+
+    id: str
+    name: str
+
+
+class Reply(Op, kw_only=True):
+    """An answer; ``re`` is the ``id`` of what it answers."""
+
+    re: str | UnsetType = UNSET
+
+
+class Limits(Struct, kw_only=True):
+    """What the server allows. Sizes in bytes or characters as named; rate in operations per second."""
+
+    max_message_bytes: int
+    max_text_chars: int
+    max_rooms: int
+    rate: float
+    burst: int
+
+
+class Welcome(Reply, kw_only=True):
+    """Who you are now. ``session`` is the secret to come back with; ``heartbeat`` in seconds."""
+
+    session: str
+    user: User
+    limits: Limits
+    heartbeat: float
+
+
+class Joined(Reply, kw_only=True):
+    """You are a member; the events after your position follow.
+
+    ``members`` lists at most 100 users, ``count`` counts all of them; ``user`` is you.
+    """
+
+    room: str
+    epoch: str
+    head: int
+    recovered: bool
+    topic: str
+    members: list[User]
+    count: int
+    user: User
+
+
+class Left(Reply, kw_only=True):
+    """You are no longer a member."""
+
+    room: str
+
+
+class Ack(Reply, kw_only=True):
+    """Your event is stored as ``seq``; ``at`` in seconds since the epoch, UTC."""
+
+    room: str
+    seq: int
+    at: float
+
+
+class HistoryPage(Reply, kw_only=True, tag="history"):
+    """Messages by ascending ``seq``; ``more``: others lie beyond the page in the direction asked for."""
+
+    room: str
+    messages: list[msgspec.Raw]
+    more: bool
+
+
+class Members(Reply, kw_only=True):
+    """Who is in the room: at most 1,000 users; ``count`` counts all."""
+
+    room: str
+    members: list[User]
+    count: int
+
+
+class RoomInfo(Struct, omit_defaults=True):
+    """One room of the list; ``count`` is the number of users present, ``head`` its last ``seq``."""
+
+    room: str
+    count: int
+    head: int
+
+
+class RoomList(Reply, kw_only=True, tag="rooms"):
+    """The rooms, most recently active first, at most 1,000."""
+
+    rooms: list[RoomInfo]
+
+
+class Pong(Reply):
+    """Still here."""
+
+
+class Error(Reply, kw_only=True):
+    """What was wrong: ``code`` for programs, ``message`` for people, ``retry_after`` in seconds."""
+
+    code: str
+    message: str
+    retry_after: float | UnsetType = UNSET
+
+
+class Bye(Op, kw_only=True):
+    """The last frame before the server closes with ``code``; come back after ``retry_after`` seconds."""
+
+    code: int
+    reason: str
+    retry_after: float | UnsetType = UNSET
+
+
+class Message(Op, kw_only=True):
+    """A room event: somebody said something."""
+
+    room: str
+    seq: int
+    at: float
+    user: User
+    text: str
+    id: str | UnsetType = UNSET
+    reply_to: int | UnsetType = UNSET
+
+
+class Presence(Op, kw_only=True):
+    """A signal: ``user`` came or went."""
+
+    room: str
+    user: User
+    online: bool
+
+
+class Count(Op, kw_only=True):
+    """A signal, in rooms too large to name everybody: how many users are present."""
+
+    room: str
+    count: int
+
+
+class TypingSignal(Op, kw_only=True, tag="typing"):
+    """A signal: ``user`` is typing."""
+
+    room: str
+    user: User
+
+
+class Lagging(Op, kw_only=True):
+    """Live delivery paused after ``seq``, because this client reads too slowly; the rest follows from the
+    log."""
+
+    room: str
+    seq: int
+
+
+class Gap(Op, kw_only=True):
+    """Events ``from`` to ``to`` (both included) are no longer kept."""
+
+    room: str
+    from_: int = msgspec.field(name="from")
+    to: int
+
+
+ServerOp = (
+    Welcome | Joined | Left | Ack | HistoryPage | Members | RoomList | Pong | Error | Bye
+    | Message | Presence | Count | TypingSignal | Lagging | Gap
+)  # fmt: skip
+
+encode = msgspec.json.Encoder().encode
+decode_client_op = msgspec.json.Decoder(ClientOp).decode
+decode_server_op = msgspec.json.Decoder(ServerOp).decode
+
+
+class MessageBody(Struct, omit_defaults=True):
+    """The part of a message that its sender determines; see `trio_chat.log.base.Append.body`."""
+
+    user: User
+    text: str
+    id: str | UnsetType = UNSET
+    reply_to: int | UnsetType = UNSET
+
+
+def encode_body(body: Struct) -> str:
+    """The fields of ``body`` as JSON text without the opening brace."""
+    return encode(body)[1:].decode()
+
+
+def event_prefix(kind: str, room: str) -> str:
+    """How every event of this kind in this room begins, up to its ``seq``."""
+    return f'{{"op":"{kind}","room":{encode(room).decode()},"seq":'
+
+
+def encode_event(prefix: str, seq: int, at_ms: int, body: str) -> bytes:
+    """The bytes of a room event: ``prefix`` from `event_prefix`, ``body`` from `encode_body`."""
+    return f'{prefix}{seq},"at":{at_ms // 1000}.{at_ms % 1000:03d},{body}'.encode()
+
+
+# --- names --------------------------------------------------------------------------------------------
+
+# Cc control, Cf format (bidi, zero width), Cs surrogate, Co private use, Cn unassigned, Zl/Zp line and
+# paragraph.
+_FORBIDDEN_IN_NAMES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def _composed(value: str, max_chars: int) -> str:
+    """``value`` in NFC, unless it is too long anyway: combining marks take quadratic time, and at most four
+    characters become one."""
+    return value if value.isascii() or len(value) > 4 * max_chars else unicodedata.normalize("NFC", value)
+
+
+def room_name(value: str) -> str:
+    """``value`` as a room's name (NFC), or `ValueError` saying what is allowed."""
+    name = _composed(value, MAX_ROOM_CHARS)
+    if not 1 <= len(name) <= MAX_ROOM_CHARS or not all(
+        c in "-_." or unicodedata.category(c)[0] in "LM" or c.isdecimal() for c in name
+    ):
+        raise ValueError(f"room: 1 to {MAX_ROOM_CHARS} letters, digits, '-', '_' or '.'")
+    return name
+
+
+def user_name(value: str) -> str:
+    """``value`` as a user's name (trimmed, NFC), or `ValueError` saying what is allowed."""
+    name = _composed(value.strip(), MAX_NAME_CHARS)
+    if not 1 <= len(name) <= MAX_NAME_CHARS:
+        raise ValueError(f"name: 1 to {MAX_NAME_CHARS} characters")
+    if any(unicodedata.category(c) in _FORBIDDEN_IN_NAMES for c in name):
+        raise ValueError("name: no control, bidirectional or other format characters")
+    return name
+
+
+def request_id(data: bytes | str) -> str | UnsetType:
+    """The ``id`` of a request that failed to decode, if one can be made out: for the error's ``re``."""
+    try:
+        found: Any = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return UNSET
+    value = found.get("id") if isinstance(found, dict) else None
+    return value if isinstance(value, str) and 1 <= len(value) <= MAX_ID_CHARS else UNSET

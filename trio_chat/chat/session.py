@@ -1,0 +1,463 @@
+"""A session: one user on one connection of the chat endpoint.
+
+Owns the meaning of the operations, the limits on one connection, and its memberships. Refuses to know how
+frames travel and where events are kept.
+
+Rules: every request that can be answered is answered in order; a wrong one gets an `error` that names the
+field and costs one of `limits.MAX_BAD_REQUESTS`; nothing is read from the client while its outbox holds
+more than it may.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import attrs
+import msgspec
+import trio
+from msgspec import UNSET, UnsetType
+
+from ..config import Config
+from ..log.base import Append, Appended, Event, LogUnavailable
+from ..wire.connection import Connection
+from ..wire.frames import TEXT, Message, compressed
+from . import limits, schema
+from .hub import Hub
+from .pending import Pending, idempotency_key
+from .room import Member, Room, text_frame
+from .schema import User, encode
+
+_COMPRESSED_REPLY_BYTES = 1024
+"""Replies longer than this, history above all, are worth compressing for one client."""
+
+
+class Refusal(Exception):
+    """A request that can't be fulfilled: the ``error`` to answer it with."""
+
+    def __init__(self, code: str, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+
+@attrs.frozen
+class Invitation:
+    """What the upgrade request already said: who, which rooms, how many past messages."""
+
+    user: User | None = None
+    name: str | None = None
+    rooms: tuple[str, ...] = ()
+    last: str | None = None
+
+
+class Session:
+    """See the module. It is its connection's handler."""
+
+    __slots__ = (
+        "_bad", "_behind", "_bucket", "_config", "_connection", "_guest", "_hub", "_invitation", "_members",
+        "_outbox", "_throttled_at", "user",
+    )  # fmt: skip
+
+    def __init__(self, hub: Hub, connection: Connection, config: Config, invitation: Invitation) -> None:
+        self._hub = hub
+        self._connection = connection
+        self._outbox = connection.outbox
+        self._config = config
+        self._invitation: Invitation | None = invitation
+        self._members: dict[str, Member] = {}
+        self._behind: deque[Member] | None = None
+        self._bucket = limits.Bucket(config.rate, config.burst, at=trio.current_time())
+        self._bad = limits.Bucket(1.0, limits.MAX_BAD_REQUESTS, at=trio.current_time())
+        self._throttled_at: float | None = None
+        self._guest = invitation.user is None
+        if invitation.user is not None:
+            self.user = invitation.user
+            hub.guests.hold_name(self.user.name, self.user.id)
+        else:
+            user_id = hub.guests.new_id()
+            self.user = User(user_id, hub.guests.claim_name(f"guest-{user_id[-4:]}", user_id))
+
+    # --- the connection's handler --------------------------------------------------------------------
+
+    async def on_open(self) -> None:
+        """Do what the query of the upgrade request asks for."""
+        invitation, self._invitation = self._invitation, None
+        assert invitation is not None
+        if invitation.name is not None and self._guest:
+            try:
+                self._take_name(schema.Hello(name=invitation.name))
+            except Refusal as refusal:
+                self._error(UNSET, refusal, bad=True)
+        for room in invitation.rooms:
+            last: int | UnsetType = UNSET
+            if invitation.last is not None:
+                last = (
+                    int(invitation.last) if invitation.last.isdecimal() and len(invitation.last) < 16 else -1
+                )
+            await self._answer(schema.Join(room=room, last=last), self._join)
+
+    def take(self, messages: list[Message]) -> list[Message]:
+        """Carry out operations until one has to wait; it and those after it are returned."""
+        for index, (opcode, payload) in enumerate(messages):
+            if self._outbox.crowded or (self._config.rate and not self._bucket.ready(trio.current_time())):
+                return messages[index:]
+            if self._connection.closing:
+                return []
+            request = self._decode(opcode, payload)
+            if request is None:
+                continue
+            if isinstance(request, _WAITING) or (isinstance(request, schema.Say) and self._hub.busy):
+                return messages[index:]
+            if self._config.rate:
+                self._bucket.take(trio.current_time())
+                if self._throttled_at is not None:
+                    self._rested()
+            self._carry_out(request)
+        return []
+
+    async def on_messages(self, messages: list[Message]) -> None:
+        """Carry out operations, waiting for each as long as it needs."""
+        if len(messages) == 1:
+            self._throttled_at = None  # it waits for the answers: slowing it down is enough
+        for opcode, payload in messages:
+            if self._config.rate:
+                await self._pace()
+            if self._outbox.crowded:
+                await self._outbox.flushed()
+            if self._connection.closing:
+                return
+            request = self._decode(opcode, payload)
+            if request is None:
+                continue
+            if isinstance(request, _WAITING):
+                await self._answer(request, _WAITING_OPERATIONS[type(request)].__get__(self))
+            else:
+                if isinstance(request, schema.Say):
+                    await self._hub.ready()
+                self._carry_out(request)
+
+    async def on_drained(self) -> None:
+        """Bring the members that are behind up to their rooms' heads, one page at a time."""
+        behind = self._behind
+        while behind:
+            member = behind.popleft()
+            if not await self._hub.catch_up(member):
+                behind.append(member)
+                return
+
+    def farewell(self, code: int, reason: str, retry_after: float | None) -> bytes | None:
+        """``bye``: why, and when to come back."""
+        after = UNSET if retry_after is None else round(retry_after, 3)
+        return text_frame(encode(schema.Bye(code=code, reason=reason, retry_after=after)))
+
+    def on_closed(self) -> None:
+        """Leave every room and give the name back."""
+        for member in list(self._members.values()):
+            self._leave_room(member)
+        self._hub.guests.free_name(self.user.name, self.user.id)
+
+    # --- answering -----------------------------------------------------------------------------------
+
+    def _decode(self, opcode: int, payload: bytes) -> schema.ClientOp | None:
+        """The request in a message; None if there is none, which the client is told."""
+        if opcode != TEXT:
+            self._connection.close(1003, "this endpoint takes text messages only")
+            return None
+        try:
+            request: schema.ClientOp = schema.decode_client_op(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            self._error(schema.request_id(payload), Refusal("bad_request", describe(error)), bad=True)
+            return None
+        return request
+
+    def _carry_out(self, request: schema.ClientOp) -> None:
+        """An operation that doesn't wait."""
+        try:
+            _OPERATIONS[type(request)](self, request)
+        except Refusal as refusal:
+            self._error(request.id, refusal, bad=refusal.retry_after is None)
+
+    async def _answer(self, request: schema.Request, operation: Callable[..., Awaitable[None]]) -> None:
+        """An operation that may wait for the log."""
+        try:
+            await operation(request)
+        except Refusal as refusal:
+            self._error(request.id, refusal, bad=refusal.retry_after is None)
+        except LogUnavailable as error:
+            self._error(request.id, unavailable(str(error)))
+
+    def _reply(self, reply: schema.Op) -> None:
+        data = text_frame(encode(reply))
+        if self._outbox.window_bits and len(data) > _COMPRESSED_REPLY_BYTES:
+            data = compressed(data, self._outbox.window_bits)
+        self._outbox.force(data)
+
+    def _error(self, re: str | UnsetType, refusal: Refusal, *, bad: bool = False) -> None:
+        after = UNSET if refusal.retry_after is None else refusal.retry_after
+        self._reply(schema.Error(re=re, code=refusal.code, message=refusal.message, retry_after=after))
+        if bad and self._bad.take(trio.current_time()):
+            self._connection.close(4510, "too many bad requests")
+
+    async def _pace(self) -> None:
+        """Delay a client that is faster than its rate; end one that won't slow down."""
+        now = trio.current_time()
+        delay = self._bucket.take(now)
+        if not delay:
+            self._rested()
+            return
+        if self._throttled_at is None:
+            self._throttled_at = now
+        elif now - self._throttled_at > limits.MAX_THROTTLED_SECONDS:
+            self._connection.close(
+                4029, f"more than {self._config.rate:g} operations per second for too long"
+            )
+            return
+        await trio.sleep(delay)
+
+    def _rested(self) -> None:
+        if self._bucket.tokens + 1 > self._bucket.burst / 2:
+            self._throttled_at = None
+
+    def _member(self, room: str) -> Member:
+        member = self._members.get(room)
+        if member is None:
+            member = self._members.get(valid(schema.room_name, room))
+            if member is None:
+                raise Refusal("not_joined", f"room: you have not joined {room!r}")
+        return member
+
+    # --- who ---------------------------------------------------------------------------------------------
+
+    def _hello(self, request: schema.Hello) -> None:
+        if request.token is not UNSET:
+            raise Refusal("bad_token", "token: this server signs nobody in by a token")
+        if self._guest:
+            resumed = self._hub.guests.resumed(request.resume) if isinstance(request.resume, str) else None
+            if resumed is not None:
+                name = (
+                    valid(schema.user_name, request.name) if isinstance(request.name, str) else resumed.name
+                )
+                self._become(resumed.id, name)
+            else:
+                self._take_name(request)
+        self._reply(
+            schema.Welcome(
+                re=request.id,
+                session=self._hub.guests.session_token(self.user),
+                user=self.user,
+                limits=schema.Limits(
+                    max_message_bytes=self._config.max_message,
+                    max_text_chars=schema.MAX_TEXT_CHARS,
+                    max_rooms=limits.MAX_ROOMS_PER_SESSION,
+                    rate=self._config.rate,
+                    burst=self._config.burst,
+                ),
+                heartbeat=self._config.heartbeat,
+            )
+        )
+
+    def _take_name(self, request: schema.Hello) -> None:
+        if isinstance(request.name, str):
+            self._become(self.user.id, valid(schema.user_name, request.name))
+
+    def _become(self, user_id: str, wanted: str) -> None:
+        """Be another guest, or the same under another name; rooms joined already are told."""
+        if user_id == self.user.id and wanted == self.user.name:
+            return
+        old = self.user
+        self._hub.guests.free_name(old.name, old.id)
+        self.user = User(user_id, self._hub.guests.claim_name(wanted, user_id))
+        self._connection.label.user = self.user.name
+        for member in self._members.values():
+            if member.room.rename(member, self.user) and old.id != user_id:
+                self._hub.signals.tell_presence(member.room, old, online=False)
+            self._hub.signals.tell_presence(member.room, self.user, online=True)
+
+    # --- rooms -------------------------------------------------------------------------------------------
+
+    async def _join(self, request: schema.Join) -> None:
+        name = valid(schema.room_name, request.room)
+        if name in self._members:
+            raise Refusal("already_joined", f"room: you have joined {name!r} already")
+        if len(self._members) >= limits.MAX_ROOMS_PER_SESSION:
+            raise Refusal("too_many_rooms", f"room: at most {limits.MAX_ROOMS_PER_SESSION} rooms at once")
+        if isinstance(request.last, int) and request.last < 0:
+            raise Refusal("bad_request", "last: a number of messages, 0 or more")
+        room = await self._hub.open_room(name)
+        cursor, recovered = starting_point(room, request)
+        member, came = room.join(self.user, self._outbox, self._fell_behind, cursor)
+        self._members[name] = member
+        self._reply(
+            schema.Joined(
+                re=request.id,
+                room=name,
+                epoch=room.epoch,
+                head=room.head,
+                recovered=recovered,
+                topic=room.topic,
+                members=room.listed(limits.MAX_LISTED_MEMBERS),
+                count=len(room.users),
+                user=self.user,
+            )
+        )
+        if not member.live:
+            self._fell_behind(member)
+            self._outbox.wake()
+        if came:
+            self._hub.signals.tell_presence(room, self.user, online=True)
+
+    def _fell_behind(self, member: Member) -> None:
+        if self._behind is None:
+            self._behind = deque()
+        self._behind.append(member)
+        self._outbox.wake()
+
+    def _leave(self, request: schema.Leave) -> None:
+        member = self._member(request.room)
+        self._leave_room(member)
+        self._reply(schema.Left(re=request.id, room=member.room.name))
+
+    def _leave_room(self, member: Member) -> None:
+        room = member.room
+        del self._members[room.name]
+        if room.leave(member):
+            self._hub.signals.tell_presence(room, member.user, online=False)
+        self._hub.release(room)
+
+    def _who(self, request: schema.Who) -> None:
+        room = self._member(request.room).room
+        listed = room.listed(limits.MAX_WHO_MEMBERS)
+        self._reply(schema.Members(re=request.id, room=room.name, members=listed, count=len(room.users)))
+
+    async def _rooms(self, request: schema.Rooms) -> None:
+        here = {name: room for name, room in self._hub.rooms.items() if room.users}
+        rooms = []
+        for name, head in await self._hub.log.rooms(limits.MAX_LISTED_ROOMS):
+            room = here.pop(name, None)
+            rooms.append(schema.RoomInfo(name, len(room.users) if room else 0, room.head if room else head))
+        rooms += [schema.RoomInfo(name, len(room.users), room.head) for name, room in here.items()]
+        self._reply(schema.RoomList(re=request.id, rooms=rooms[: limits.MAX_LISTED_ROOMS]))
+
+    # --- messages ----------------------------------------------------------------------------------------
+
+    def _say(self, request: schema.Say) -> None:
+        member = self._member(request.room)
+        room, user = member.room, self.user
+        if isinstance(request.reply_to, int) and request.reply_to > room.head:
+            raise Refusal("bad_request", f"reply_to: there is no message {request.reply_to} in this room")
+        key = sent = request_id = None
+        if isinstance(request.id, str):
+            request_id = request.id
+            key = idempotency_key(request_id, user)
+            if self._guest:
+                sent = (user, request_id, request.text)
+                before = room.resend_of(user, request_id, request.text, int(self._hub.clock() * 1000))
+                if before is not None:
+                    self._acknowledge(room.name, request_id, before.seq, before.at_ms)
+                    return
+        body = schema.MessageBody(user, request.text, request.id, request.reply_to)
+        append = Append(room.name, "message", schema.encode_body(body), key)
+        self._hub.signals.has_spoken(room, user)
+        self._hub.submit(Pending(append, room, self, request_id, member, sent))
+
+    def stored(self, pending: Pending, appended: Appended) -> None:
+        """Tell the client that its event is in the log."""
+        self._acknowledge(pending.room.name, pending.request_id, appended.seq, appended.at_ms)
+
+    def refused(self, pending: Pending, reason: str) -> None:
+        """Tell the client that its event is not in the log, and when to try again."""
+        self._error(pending.request_id or UNSET, unavailable(reason))
+
+    def _acknowledge(self, room: str, request_id: str | None, seq: int, at_ms: int) -> None:
+        self._reply(schema.Ack(re=request_id or UNSET, room=room, seq=seq, at=at_ms / 1000))
+
+    def _typing(self, request: schema.Typing) -> None:
+        self._hub.signals.tell_typing(self._member(request.room).room, self.user)
+
+    async def _history(self, request: schema.History) -> None:
+        if request.before is not UNSET and request.after is not UNSET:
+            raise Refusal("bad_request", "after: not together with before")
+        room = self._member(request.room).room
+        limit, kinds = request.limit + 1, ("message",)
+        events: list[Event]
+        if isinstance(request.after, int):
+            events = await self._hub.log.read(
+                room.name, request.after, limit, max_bytes=self._hub.page_bytes, kinds=kinds
+            )
+            more = len(events) == limit or (bool(events) and events[-1].seq < room.head)
+            events = events[: request.limit]
+        else:
+            before = request.before if isinstance(request.before, int) else None
+            events = await self._hub.log.read_before(
+                room.name, before, limit, max_bytes=self._hub.page_bytes, kinds=kinds
+            )
+            more = len(events) == limit or await self._is_before(room, events, kinds)
+            events = events[-request.limit :]
+        prefix = schema.event_prefix("message", room.name)
+        messages = [
+            msgspec.Raw(schema.encode_event(prefix, event.seq, event.at_ms, event.body)) for event in events
+        ]
+        self._reply(schema.HistoryPage(re=request.id, room=room.name, messages=messages, more=more))
+
+    async def _is_before(self, room: Room, events: list[Event], kinds: tuple[str, ...]) -> bool:
+        """Whether there is anything before a page that is short, as one of long messages may be."""
+        if not events or events[0].seq == 1:
+            return False
+        return bool(await self._hub.log.read_before(room.name, events[0].seq, 1, kinds=kinds))
+
+    def _ping(self, request: schema.Ping) -> None:
+        self._reply(schema.Pong(re=request.id))
+
+
+_OPERATIONS: dict[type[schema.Request], Callable[..., None]] = {
+    schema.Hello: Session._hello,
+    schema.Leave: Session._leave,
+    schema.Say: Session._say,
+    schema.Typing: Session._typing,
+    schema.Who: Session._who,
+    schema.Ping: Session._ping,
+}
+_WAITING_OPERATIONS: dict[type[schema.Request], Callable[..., Awaitable[None]]] = {
+    schema.Join: Session._join,
+    schema.History: Session._history,
+    schema.Rooms: Session._rooms,
+}
+_WAITING = tuple(_WAITING_OPERATIONS)
+
+
+def starting_point(room: Room, request: schema.Join) -> tuple[int, bool]:
+    """Where a join begins (the last seq that counts as seen), and whether that is as ``since`` asked for."""
+    if isinstance(request.since, int):
+        same_life = request.epoch is UNSET or request.epoch == room.epoch
+        if same_life and request.since <= room.head:
+            return request.since, True
+        return room.head, False
+    if isinstance(request.last, int):
+        return max(0, room.head - request.last), False
+    return room.head, False
+
+
+def valid(rule: Callable[[str], str], value: str) -> str:
+    """``rule(value)``, a broken rule being the client's fault."""
+    try:
+        return rule(value)
+    except ValueError as error:
+        raise Refusal("bad_request", str(error)) from None
+
+
+def unavailable(reason: str) -> Refusal:
+    """The log can't take or give anything now."""
+    return Refusal("unavailable", f"the log is unavailable: {reason}", retry_after=2.0)
+
+
+def describe(error: Exception) -> str:
+    """What is wrong with a request that can't be decoded, naming the field."""
+    text = str(error)
+    if not isinstance(error, msgspec.ValidationError):
+        return f"not a JSON object: {text}"
+    problem, _, path = text.partition(" - at `$")
+    field = path.rstrip("`").lstrip(".")
+    if text.startswith("Invalid value") and field == "op":
+        known = ", ".join(sorted(kind.__name__.lower() for kind in (*_OPERATIONS, *_WAITING)))
+        return f"op: one of {known}"
+    return f"{field}: {problem}" if field else problem

@@ -1,0 +1,88 @@
+"""Presence and typing: volatile signals, gathered over a tick and told to a room's members at once.
+
+Owns what is to be told. A signal is dropped for a member whose outbox is not empty. In rooms with more than
+`limits.MAX_LISTED_MEMBERS` users a count is told instead of names, and typing not at all, so that n users
+who join cost each member a bounded number of signals and not n.
+"""
+
+import trio
+
+from . import limits
+from .room import Room, text_frame
+from .schema import Count, Presence, TypingSignal, User, encode
+
+
+class Signals:
+    """See the module. `run` is its task."""
+
+    def __init__(self) -> None:
+        self._presence: dict[Room, dict[str, tuple[User, bool]]] = {}
+        self._typing: dict[Room, dict[str, User]] = {}
+        self._due: dict[Room, float] = {}
+        self._wake = trio.Event()
+
+    def tell_presence(self, room: Room, user: User, *, online: bool) -> None:
+        """Have the members told, with the next tick, that ``user`` came or went."""
+        changes = self._presence.setdefault(room, {})
+        before = changes.pop(user.id, None)
+        if before is None or before[1] == online or before[0] != user:
+            changes[user.id] = (user, online)
+        self._schedule(room)
+
+    def tell_typing(self, room: Room, user: User) -> None:
+        """Have the members of a small room told, with the next tick, that ``user`` is typing."""
+        if len(room.users) <= limits.MAX_LISTED_MEMBERS:
+            self._typing.setdefault(room, {})[user.id] = user
+            self._schedule(room)
+
+    def has_spoken(self, room: Room, user: User) -> None:
+        """What ``user`` was typing is said: no need to tell that it is being typed."""
+        if room in self._typing:
+            self._typing[room].pop(user.id, None)
+
+    def _schedule(self, room: Room) -> None:
+        if room not in self._due:
+            wait = max(limits.SIGNAL_TICK, len(room.members) / limits.SIGNALS_PER_SECOND)
+            self._due[room] = trio.current_time() + wait
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Tell what is due, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            while self._due:
+                await trio.sleep(limits.SIGNAL_TICK)
+                now = trio.current_time()
+                for room in [room for room, due in self._due.items() if due <= now]:
+                    del self._due[room]
+                    await self._tell(room)
+
+    async def _tell(self, room: Room) -> None:
+        """One tick's signals of one room; nobody is told of itself."""
+        changes = self._presence.pop(room, {})
+        typing = self._typing.pop(room, {})
+        signals: dict[str, bytes] = {}
+        everybody = b""
+        if len(room.users) > limits.MAX_LISTED_MEMBERS:
+            if changes:
+                everybody = text_frame(encode(Count(room=room.name, count=len(room.users))))
+        else:
+            for user, online in changes.values():
+                signal = Presence(room=room.name, user=user, online=online)
+                signals[user.id] = text_frame(encode(signal))
+            for user in typing.values():
+                data = text_frame(encode(TypingSignal(room=room.name, user=user)))
+                signals[user.id] = signals.get(user.id, b"") + data
+            everybody = b"".join(signals.values())
+        if not everybody:
+            return
+        for count, member in enumerate(list(room.members), 1):
+            if member.user.id in signals:
+                member.outbox.offer_signal(
+                    b"".join(data for user_id, data in signals.items() if user_id != member.user.id)
+                )
+            else:
+                member.outbox.offer_signal(everybody)
+            if count % 500 == 0:
+                await trio.lowlevel.checkpoint()
