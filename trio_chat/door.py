@@ -1,0 +1,377 @@
+"""The front door: from a connection's first byte to an HTTP answer or an accepted WebSocket.
+
+Owns the routes, who is let in, and how many. Refuses to know what a WebSocket does once it is
+open: it hands on what makes its handler.
+
+Everything that isn't an upgrade is answered here and its connection closed. An upgrade that is let in holds a
+place (see `Places`) from before the upgrade handler runs until the WebSocket is over.
+"""
+
+import logging
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import cast
+
+import attrs
+import msgspec
+import trio
+
+from .chat import schema
+from .chat.hub import Hub
+from .chat.schema import SUBPROTOCOL, User
+from .chat.session import Invitation, Session
+from .config import Config
+from .front.address import (
+    MAX_PROXY_V2_BYTES,
+    TrustedProxies,
+    limit_key,
+    parse_proxy_header,
+    starts_proxy_header,
+)
+from .front.handshake import check_handshake, synthetic_head
+from .front.head import BadRequest, HeadReader, RequestHead, Response, encode_response, shown, text_response
+from .front.static import StaticFiles
+from .front.upgrade import Accept, Reject, UpgradeHandler, UpgradeRequest, allow_origins
+from .metrics import CONTENT_TYPE, Metrics
+from .wire.connection import Connection, Handler, Label, Opening
+from .wire.deflate import negotiate
+from .wire.endpoint import WebSocket
+from .wire.farewell import Farewell
+from .wire.transport import Transport
+
+logger = logging.getLogger("trio_chat.server")
+access = logging.getLogger("trio_chat.access")
+
+HEAD_SECONDS = 10.0
+"""How long PROXY header, TLS and the request head may take together."""
+UPGRADE_SECONDS = 30.0
+"""How long an upgrade handler may take."""
+RESPONSE_SECONDS = 10.0
+"""How long a plain HTTP answer may take to be written."""
+
+OWN_PATHS = frozenset({"/", "/ws", "/healthz", "/readyz", "/metrics", "/favicon.ico"})
+"""What the server answers itself, beside ``/relay/`` and ``/static/``; endpoints are mounted elsewhere."""
+
+EndpointHandler = Callable[[WebSocket], Awaitable[None]]
+MakeHandler = Callable[[Connection], Handler]
+
+
+@attrs.frozen
+class Endpoint:
+    """An embedder's WebSocket endpoint: ``handler(websocket)`` runs for each client that ``upgrade`` accepts.
+
+    Without its own ``upgrade`` handler everybody whose ``Origin`` is allowed is accepted.
+    """
+
+    handler: EndpointHandler
+    upgrade: UpgradeHandler | None = None
+
+
+class Places:
+    """How many WebSockets there may be, in all and for one client address (an IPv6 /64 counts as one)."""
+
+    def __init__(self, most: int, most_per_client: int) -> None:
+        self._most = most
+        self._most_per_client = most_per_client
+        self._taken = 0
+        self._per_client: Counter[str] = Counter()
+
+    def take(self, client: str) -> Reject | None:
+        """Take a place, or say why there is none. A place is given back with `free`."""
+        if self._taken >= self._most:
+            return Reject(503, "this server is full", (("Retry-After", "5"),))
+        key = limit_key(client)
+        if self._per_client[key] >= self._most_per_client:
+            text = f"more than {self._most_per_client} connections from {client}"
+            return Reject(429, text, (("Retry-After", "5"),))
+        self._taken += 1
+        self._per_client[key] += 1
+        return None
+
+    def free(self, client: str) -> None:
+        """Give one place back."""
+        self._taken -= 1
+        key = limit_key(client)
+        self._per_client[key] -= 1
+        if not self._per_client[key]:
+            del self._per_client[key]
+
+
+@attrs.frozen
+class Entry:
+    """An upgrade that was let in: how to open it and what stands on it.
+
+    ``refused``: it is let in only to be told that it isn't.
+    """
+
+    opening: Opening
+    make: MakeHandler
+    label: Label
+    refused: bool = False
+
+
+class FrontDoor:
+    """See the module."""
+
+    def __init__(
+        self,
+        config: Config,
+        hub: Hub,
+        metrics: Metrics,
+        upgrade: UpgradeHandler | None,
+        endpoints: Mapping[str, Endpoint | EndpointHandler],
+    ) -> None:
+        self._config = config
+        self._hub = hub
+        self._metrics = metrics
+        self._upgrade = upgrade
+        self._endpoints = {
+            path: endpoint if isinstance(endpoint, Endpoint) else Endpoint(endpoint)
+            for path, endpoint in endpoints.items()
+        }
+        self._check_origin = allow_origins(*config.origin)
+        self._proxies = TrustedProxies(config.trusted_proxy)
+        self._static = StaticFiles.load()
+        self._ids = 0
+        self.places = Places(config.max_connections, config.max_per_ip)
+        self.closing = False
+        """The server drains: no more upgrades."""
+
+    async def enter(
+        self, transport: Transport, sock: socket.socket | None, peer: str | None, tls: bool
+    ) -> Entry | None:
+        """Read the request and answer it; an upgrade that is let in is returned instead.
+
+        ``sock``: what is under ``transport``, and under TLS if there is any, unread so far.
+        """
+        reader = HeadReader()
+        head: RequestHead | None = None
+        spoken = not tls
+        with trio.move_on_after(HEAD_SECONDS):
+            try:
+                data = b""
+                if sock is not None and self._proxies.trusts(peer):
+                    peer, data = await self._announced(sock, peer)
+                spoken = True
+                while head is None:
+                    data = data or await transport.receive()
+                    if not data:
+                        return None
+                    head, data = reader.feed(data), b""
+            except BadRequest as error:
+                if spoken:
+                    await self._respond(transport, error.response(), None, peer)
+                return None
+        if head is None and not spoken:
+            return None  # nobody to answer: TLS has not begun
+        if head is None:
+            await self._respond(transport, text_response(408, "the request took too long"), None, peer)
+            return None
+        try:
+            found = await self._upgraded(head, reader.rest, peer, tls)
+        except BadRequest as error:
+            found = error.response()
+        if isinstance(found, Entry):
+            return found
+        await self._respond(transport, self._plain(head) if found is None else found, head, peer)
+        return None
+
+    async def _announced(self, sock: socket.socket, peer: str | None) -> tuple[str | None, bytes]:
+        """The client that trusted ``peer``'s PROXY header names, and what was read but is no such header.
+
+        Takes the header to its last byte and no further: TLS may follow. The word of a trusted proxy that it
+        names is taken as well. Raises `BadRequest`, `trio.BrokenResourceError`.
+        """
+        while self._proxies.trusts(peer):
+            try:
+                source, rest = await _read_proxy_header(sock)
+            except ValueError as error:
+                access.info("rejected: %s", error, extra={"client": peer})
+                raise BadRequest(400, str(error)) from None
+            if source is None:  # what comes next is the client's own: it must not be asked who it is
+                return peer, rest
+            peer = source
+        return peer, b""
+
+    async def _respond(
+        self, transport: Transport, response: Response, head: RequestHead | None, peer: str | None
+    ) -> None:
+        self._metrics.counts.request(response.status)
+        method = head.method if head is not None else "GET"
+        data = memoryview(encode_response(response, method=method, now=self._hub.clock()))
+        access.debug(
+            "answered",
+            extra={"client": peer, "path": shown(head.path) if head else None, "status": response.status},
+        )
+        with trio.move_on_after(RESPONSE_SECONDS):
+            while data:
+                data = data[await transport.send_some(data) :]
+            # A close with unread input is a reset, which may overtake the answer: end, then let the peer end.
+            await transport.end_writing()
+            with trio.move_on_after(1):
+                while await transport.receive():
+                    pass
+
+    def _plain(self, head: RequestHead) -> Response:
+        """The answer to a request that isn't for a WebSocket endpoint."""
+        if head.method not in ("GET", "HEAD"):
+            return text_response(
+                405, f"{shown(head.method)} is not for this path: GET and HEAD are", (("Allow", "GET, HEAD"),)
+            )
+        if head.path == "/healthz":
+            return _json(200, {"status": "ok"})
+        if head.path == "/readyz":
+            status = "draining" if self.closing else "log unavailable" if self._hub.log_failing else "ok"
+            return _json(200 if status == "ok" else 503, {"status": status})
+        if head.path == "/metrics":
+            return Response(200, (("Content-Type", CONTENT_TYPE),), self._metrics.text())
+        found = self._static.get(head.path, head.headers)
+        return found if found is not None else text_response(404, "there is nothing here")
+
+    # --- upgrades ------------------------------------------------------------------------------------
+
+    async def _upgraded(
+        self, head: RequestHead, rest: bytes, peer: str | None, tls: bool
+    ) -> Entry | Response | None:
+        """The WebSocket that ``head`` asks for, the refusal, or None for a path without one.
+
+        Raises `BadRequest`.
+        """
+        own = self._endpoints.get(head.path)
+        if own is None and head.path != "/ws" and not head.path.startswith("/relay/"):
+            return None
+        handshake = check_handshake(head)
+        client = self._proxies.resolve(peer, head.headers, tls=tls)
+        request = UpgradeRequest.from_head(head, handshake, client, peer=peer, tls=tls)
+        self._ids += 1
+        label = Label(self._ids, client.address, shown(head.path))
+        refusal = Reject(503, "this server is stopping", (("Retry-After", "1"),)) if self.closing else None
+        refusal = refusal or self.places.take(client.address)
+        if refusal is not None:
+            return self._refuse(refusal, label)
+        entry: Entry | None = None
+        try:
+            decision = await self._decide(request, own.upgrade if own is not None else self._upgrade, label)
+            if isinstance(decision, Reject) and decision.close_code is None:
+                return self._refuse(decision, label)
+            make, subprotocol = self._handler(request, decision, own, label)
+            headers = tuple((name.encode(), value.encode("latin-1")) for name, value in decision.headers)
+            agreed = negotiate(handshake.extensions) if self._config.compress else None
+            bits = 0
+            if agreed is not None:
+                bits = agreed.window_bits
+                headers += ((b"Sec-WebSocket-Extensions", agreed.answer.encode()),)
+            opening = Opening(synthetic_head(handshake), rest, subprotocol, headers, bits)
+            entry = Entry(opening, make, label, refused=isinstance(decision, Reject))
+            return entry
+        finally:
+            if entry is None:
+                self.places.free(client.address)
+
+    def _refuse(self, refusal: Reject, label: Label) -> Response:
+        self._metrics.counts.reject(str(refusal.close_code or refusal.status))
+        access.info("rejected: %s", refusal, extra=label.fields())
+        return refusal.response()
+
+    async def _decide(
+        self, request: UpgradeRequest, upgrade: UpgradeHandler | None, label: Label
+    ) -> Accept | Reject:
+        """What the origin policy and the upgrade handler say; a handler that fails or hangs is a refusal."""
+        decision = await self._check_origin(request)
+        if isinstance(decision, Reject) or upgrade is None:
+            return decision
+        try:
+            with trio.fail_after(UPGRADE_SECONDS):
+                decision = await upgrade(request)
+        except trio.TooSlowError:
+            logger.error("the upgrade handler took too long", extra=label.fields())  # noqa: TRY400
+            return Reject(503, "signing in took too long", (("Retry-After", "5"),))
+        except Exception:
+            logger.exception("the upgrade handler failed", extra=label.fields())
+            return Reject(500, "internal error")
+        if not isinstance(cast(object, decision), Accept | Reject):
+            logger.error(
+                "the upgrade handler returned %r, not Accept or Reject", decision, extra=label.fields()
+            )
+            return Reject(500, "internal error")
+        return decision
+
+    def _handler(
+        self, request: UpgradeRequest, decision: Accept | Reject, own: Endpoint | None, label: Label
+    ) -> tuple[MakeHandler, str | None]:
+        """What makes the handler of an accepted connection, and its subprotocol. Raises `BadRequest`."""
+        wanted = SUBPROTOCOL if request.path == "/ws" else None
+        if isinstance(decision, Reject):
+            self._refuse(decision, label)
+            make: MakeHandler = partial(Farewell, code=decision.close_code or 1008, reason=decision.reason)
+            return make, wanted if wanted in request.subprotocols else None
+        wanted = decision.subprotocol or wanted
+        subprotocol = wanted if wanted in request.subprotocols else None
+        user = User(decision.user, decision.user) if isinstance(decision.user, str) else decision.user
+        label.user = user.name if user is not None else ""
+        if own is not None:
+            make = partial(_start_endpoint, request=request, user=user, handler=own.handler)
+        elif request.path == "/ws":
+            query = request.query
+            invitation = Invitation(user, query.get("name"), tuple(query.get_all("room")), query.get("last"))
+            make = partial(_start_session, hub=self._hub, config=self._config, invitation=invitation)
+        else:
+            make = self._relay(request)
+        return make, subprotocol
+
+    def _relay(self, request: UpgradeRequest) -> MakeHandler:
+        try:
+            room = schema.room_name(request.path.removeprefix("/relay/"))
+        except ValueError as error:
+            raise BadRequest(404, str(error)) from None
+        echo = request.query.get("echo", "1")
+        if echo not in ("0", "1"):
+            raise BadRequest(400, f"echo: 0 or 1, not {shown(echo)}")
+        return lambda connection: self._hub.relay.member(connection, room, echo=echo == "1")
+
+
+async def _read_proxy_header(sock: socket.socket) -> tuple[str | None, bytes]:
+    """The source that a PROXY header names, if there is one; and what was taken off ``sock`` if not.
+
+    Looks before it takes, so that what follows the header stays where it is. Raises `ValueError`,
+    `trio.BrokenResourceError`.
+    """
+    taken = b""
+    while True:
+        try:
+            await trio.lowlevel.wait_readable(sock)
+            seen = sock.recv(MAX_PROXY_V2_BYTES, socket.MSG_PEEK)
+            if not seen:
+                return None, b""
+            if not starts_proxy_header(taken + seen):
+                return None, taken
+            found = parse_proxy_header(taken + seen)
+            taken += sock.recv(len(seen) if found is None else found[1] - len(taken))
+        except BlockingIOError:
+            continue
+        except (OSError, trio.ClosedResourceError) as error:
+            raise trio.BrokenResourceError from error
+        if found is not None:
+            return found[0], b""
+
+
+def _start_endpoint(
+    connection: Connection,
+    *,
+    request: UpgradeRequest,
+    user: User | None,
+    handler: EndpointHandler,
+) -> Handler:
+    websocket = WebSocket(connection, request, user)
+    websocket.start(handler)
+    return websocket
+
+
+def _start_session(connection: Connection, *, hub: Hub, config: Config, invitation: Invitation) -> Handler:
+    return Session(hub, connection, config, invitation)
+
+
+def _json(status: int, content: dict[str, str]) -> Response:
+    return Response(status, (("Content-Type", "application/json"),), msgspec.json.encode(content) + b"\n")

@@ -1,0 +1,127 @@
+"""Listening sockets: TCP on every address of a name, or a Unix socket.
+
+Owns opening and closing them. They are plain non-blocking stdlib sockets, because a connection's fan-out
+writes to such a socket directly (see `trio_chat.wire.transport`).
+"""
+
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Iterator
+
+import trio
+
+from .config import Config
+
+_BACKLOG = 4096
+"""Connections that the system keeps for us between two turns of the event loop; it may allow fewer
+(somaxconn)."""
+
+
+async def open_listeners(config: Config) -> list[socket.socket]:
+    """The sockets that ``config`` asks for, listening. Raises `OSError` (with none left open)."""
+    if config.unix is not None:
+        return [_listen_unix(config.unix)]
+    found = await trio.socket.getaddrinfo(
+        config.host or None, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    port = config.port
+    with contextlib.ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        for family, _, _, _, address in dict.fromkeys(found):
+            try:
+                sock = _listen_tcp(family, (address[0], port, *address[2:]))
+            except OSError:
+                # A name like localhost often has an IPv6 address that the machine can't bind.
+                if sockets and family == socket.AF_INET6:
+                    continue
+                raise
+            stack.enter_context(sock)
+            sockets.append(sock)
+            port = sock.getsockname()[1]
+        stack.pop_all()
+    return sockets
+
+
+def _listen_tcp(family: int, address: tuple[object, ...]) -> socket.socket:
+    with _closed_on_error(socket.socket(family, socket.SOCK_STREAM)) as sock:
+        sock.setblocking(False)
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Accepted sockets inherit it on Linux, which saves a system call per connection.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+        return sock
+
+
+class _UnixListener(socket.socket):
+    """Knows which file is its own: at the end another server's may be in its place."""
+
+    __slots__ = ("file",)
+    file: tuple[int, int]
+
+
+def _listen_unix(path: str) -> socket.socket:
+    sock = _UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
+    with _closed_on_error(sock):
+        _remove_stale(path)
+        sock.setblocking(False)
+        sock.bind(path)
+        sock.file = _identity(path)
+        sock.listen(_BACKLOG)
+        return sock
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.lstat(path)
+    return found.st_dev, found.st_ino
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket file that a server left behind which no longer listens."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+
+
+@contextlib.contextmanager
+def _closed_on_error(sock: socket.socket) -> Iterator[socket.socket]:
+    try:
+        yield sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+def close_listeners(config: Config, listeners: list[socket.socket]) -> None:
+    """Close the sockets; a Unix socket's file goes with it."""
+    for sock in listeners:
+        if isinstance(sock, _UnixListener) and config.unix is not None:
+            with contextlib.suppress(OSError):
+                if _identity(config.unix) == sock.file:
+                    os.unlink(config.unix)
+        sock.close()
+
+
+def url_of(config: Config, listeners: list[socket.socket]) -> tuple[str, int]:
+    """The server's URL and port; for a Unix socket ``http+unix://PATH`` and 0; ``""`` and 0 without
+    listeners."""
+    if not listeners:
+        return "", 0
+    scheme = "https" if config.tls_cert is not None else "http"
+    if config.unix is not None:
+        return f"{scheme}+unix://{config.unix}", 0
+    port = listeners[0].getsockname()[1]
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return f"{scheme}://{host}:{port}", port
