@@ -1,0 +1,214 @@
+"""How the page behaves: keyboard, phone, light and dark, languages, and text that means harm."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from .people import Person, ServerProcess
+
+pytestmark = pytest.mark.browser
+Enter = Callable[..., Person]
+
+PHONE = {"viewport": {"width": 360, "height": 640}, "is_mobile": True, "has_touch": True}
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)><script>alert(2)</script>",
+    "javascript:alert(3) https://bank.example@evil.example/ [x](javascript:alert(4))",
+    "{{ constructor.constructor('alert(5)')() }} ${alert(6)}",
+    "\u202egnp.exe \u2066\u2067 unbalanced",
+    "Z\u0351\u036b\u0343a\u0301" + "\u0310" * 300 + " lgo",
+    "x" * 3_000,
+    "https://example.org/" + "y" * 3_000,
+    "\u0000\u0007 \ufeff control",
+    "&lt;b&gt; &amp; \\u003cb\\u003e",
+]
+
+
+def test_hostile_text_is_text(new_person: Enter) -> None:
+    """Whatever is written is shown as it was written, runs nothing and breaks no layout."""
+    ann, bob = new_person("ann"), new_person("bob", **PHONE)
+    for text in HOSTILE:
+        ann.write(text)
+    for somebody in (ann, bob):
+        expect(somebody.messages).to_have_count(len(HOSTILE))
+        assert somebody.texts() == HOSTILE
+        assert not somebody.is_too_wide()
+        assert somebody.page.locator(".message img, .message script, .message iframe").count() == 0
+        links = somebody.page.locator(".message a")
+        expect(links).to_have_count(1)
+        expect(links).to_have_attribute("rel", "noopener noreferrer")
+        expect(links).to_have_attribute("href", HOSTILE[6])
+    zalgo = bob.page.locator(".bubble").nth(4).bounding_box()
+    assert zalgo is not None
+    assert zalgo["height"] < 120
+
+
+def test_hostile_names_stay_in_their_place(new_person: Enter) -> None:
+    """A name is text, too, and right-to-left names leave their surroundings in order."""
+    ann = new_person("ann")
+    bob = new_person("<b>bob</b>")
+    expect(ann.page.locator(".person bdi")).to_have_text(["ann", "<b>bob</b>"])
+    bob.write("hi")
+    expect(ann.page.locator(".message-name bdi")).to_have_text("<b>bob</b>")
+
+
+def test_policy_is_in_force(new_person: Enter, server: ServerProcess) -> None:
+    """The page comes with its Content-Security-Policy, and the browser enforces it."""
+    ann = new_person("ann")
+    answer = ann.context.request.get(server.url)
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    blocked = ann.page.evaluate(
+        """() => new Promise((resolve) => {
+            document.addEventListener('securitypolicyviolation', (event) => resolve(event.violatedDirective));
+            const script = document.createElement('script');
+            script.textContent = 'window.ran = true';
+            document.body.append(script);
+        })"""
+    )
+    assert blocked == "script-src-elem"
+    assert ann.page.evaluate("() => window.ran === undefined")
+    assert len(ann.faults) == 1
+    ann.faults.clear()
+
+
+def test_keyboard_alone(new_person: Enter, server: ServerProcess) -> None:
+    """Without a mouse: in, write lines, send, look who is there, change the appearance."""
+    ann = new_person("ann")
+    page = ann.page
+    page.get_by_role("button", name="Change name").press("Enter")
+    expect(page.locator("#name")).to_be_focused()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("cy")
+    page.keyboard.press("Enter")
+    expect(page.locator("#write")).to_be_focused()
+    ann.online()
+    page.keyboard.type("first")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("second")
+    page.keyboard.press("Enter")
+    ann.sees("first\nsecond")
+    expect(page.locator("#write")).to_be_focused()
+    expect(page.locator("#write")).to_have_value("")
+    page.keyboard.press("Shift+Tab")
+    expect(page.locator(".log")).to_be_focused()
+    page.keyboard.press("Tab")
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    expect(page.get_by_role("radio", name="English")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_enter_that_ends_composing_does_not_send(new_person: Enter) -> None:
+    """While characters are being composed, Enter belongs to the input method."""
+    ann = new_person("ann")
+    ann.page.locator("#write").fill("ni hao")
+    for init in (
+        "{key: 'Enter', isComposing: true, bubbles: true}",
+        "{key: 'Enter', keyCode: 229, bubbles: true}",
+    ):
+        ann.page.evaluate(
+            f"() => document.querySelector('#write').dispatchEvent(new KeyboardEvent('keydown', {init}))"
+        )
+    ann.page.wait_for_timeout(200)
+    expect(ann.messages).to_have_count(0)
+    ann.page.locator("#write").press("Enter")
+    ann.sees("ni hao")
+
+
+def test_phone(new_person: Enter) -> None:
+    """On a phone everything fits, and people are in a drawer that opens and closes, by touch and by key."""
+    ann = new_person("ann", **PHONE)
+    ann.write("a message " * 20)
+    expect(ann.messages).to_have_count(1)
+    assert not ann.is_too_wide()
+    expect(ann.page.locator(".send")).to_be_in_viewport(ratio=1)
+    drawer, button = ann.page.locator("#people"), ann.page.locator(".people-button")
+    expect(drawer).not_to_be_visible()
+    button.tap()
+    expect(drawer).to_be_in_viewport()
+    expect(drawer.get_by_role("button", name="Close")).to_be_focused()
+    ann.page.keyboard.press("Escape")
+    expect(drawer).not_to_be_visible()
+    expect(button).to_be_focused()
+    button.tap()
+    ann.page.locator(".shade").tap(position={"x": 10, "y": 300})
+    expect(drawer).not_to_be_visible()
+
+
+def test_light_and_dark(new_person: Enter) -> None:
+    """The page follows the system, and a choice of one's own is kept."""
+    ann = new_person("ann", color_scheme="dark")
+    lightness = "() => Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"
+    assert ann.page.evaluate(lightness) < 60
+    ann.page.emulate_media(color_scheme="light")
+    assert ann.page.evaluate(lightness) > 200
+    ann.page.get_by_role("radio", name="Dark").check()
+    assert ann.page.evaluate(lightness) < 60
+    ann.page.reload()
+    ann.online()
+    assert ann.page.evaluate(lightness) < 60
+
+
+def test_languages(new_person: Enter) -> None:
+    """The page speaks the browser's language, changes at once when asked to, and keeps that."""
+    ann = new_person("李雷", locale="zh-CN")
+    page = ann.page
+    expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+    expect(page.locator(".light")).to_have_text("已连接")
+    ann.write("你好")
+    ann.sees("你好")
+    expect(page.locator(".divider.day")).to_have_text("今天")
+    page.get_by_role("radio", name="English").check()
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    expect(page.locator(".light")).to_have_text("Connected")
+    expect(page.locator(".divider.day")).to_have_text("Today")
+    page.reload()
+    expect(page.locator(".light")).to_have_text("Connected")
+
+
+def test_behind_a_path_prefix(new_person: Enter, server: ServerProcess) -> None:
+    """A page that a proxy serves under a path finds its files and its socket under that path."""
+    ann = new_person("ann")
+    page, asked = ann.open(), []
+    page.route_web_socket(re.compile("/ws"), lambda socket: asked.append(socket.url))
+    page.route(
+        "**/team/chat/**",
+        lambda route: route.fulfill(response=route.fetch(url=route.request.url.replace("/team/chat", ""))),
+    )
+    page.goto(f"{server.url}/team/chat/?name=bob#tea")
+    expect(page.locator("h1")).to_contain_text("tea")
+    expect(page.locator(".light")).to_have_text("Connecting…")
+    assert asked == [f"{server.url.replace('http', 'ws')}/team/chat/ws"]
+
+
+def test_every_control_has_a_name(new_person: Enter) -> None:
+    """Buttons and fields say what they are to those who can't see them; the log is one."""
+    ann = new_person("ann")
+    ann.write("hi")
+    ann.sees("hi")
+    nameless = ann.page.evaluate(
+        """() => [...document.querySelectorAll('button, input, textarea, [role]:not([role=status])')]
+            .filter((element) => {
+                const labels = [...(element.labels ?? [])].map((label) => label.textContent);
+                return !element.getAttribute('aria-label') && !element.textContent && !labels.some(Boolean);
+            })
+            .map((element) => element.outerHTML)"""
+    )
+    assert nameless == []
+    expect(ann.page.get_by_role("log", name="Messages in lobby")).to_have_count(1)
+
+
+def test_new_messages_are_announced(new_person: Enter) -> None:
+    """A live region says who wrote what; history that was there before is not read out."""
+    ann, bob = new_person("ann"), new_person("bob")
+    bob.write("hello ann")
+    expect(ann.page.locator("[aria-live=polite]").last).to_have_text("bob: hello ann")
+    cy = new_person("cy")
+    cy.sees("hello ann")
+    expect(cy.page.locator("[aria-live=polite]").last).to_have_text("")

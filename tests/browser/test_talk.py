@@ -1,0 +1,138 @@
+"""Two people talk on the page: what each writes, the other sees; who is there and who types shows."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from .people import Person, ServerProcess
+
+pytestmark = pytest.mark.browser
+Enter = Callable[..., Person]
+
+
+def test_two_people_talk(new_person: Enter) -> None:
+    """What either writes appears once at both, in one order, under the writer's name."""
+    ann, bob = new_person("ann"), new_person("bob")
+    ann.write("hello")
+    bob.sees("hello")
+    bob.write("hello yourself")
+    ann.write("two\nlines")
+    for somebody in (ann, bob):
+        somebody.sees("hello", "hello yourself", "two\nlines")
+    expect(bob.page.locator(".message.theirs .message-name:visible").first).to_have_text("ann")
+    expect(ann.page.locator(".message.mine")).to_have_count(2)
+    expect(ann.page.locator(".message time").first).to_have_attribute("datetime", re.compile("Z$"))
+
+
+def test_people_come_and_go(new_person: Enter) -> None:
+    """The list of people and its count follow who is there; I am first and marked."""
+    ann = new_person("ann")
+    people = ann.page.locator(".person .name")
+    expect(people).to_have_text(["ann"])
+    bob = new_person("bob")
+    expect(people).to_have_text(["ann", "bob"])
+    expect(bob.page.locator(".person .name")).to_have_text(["bob", "ann"])
+    expect(bob.page.locator(".person").first.locator(".tag")).to_have_text("you")
+    expect(ann.page.locator(".button-count")).to_have_text("2")
+    bob.page.close()
+    expect(people).to_have_text(["ann"])
+    expect(ann.page.locator(".people-head h2")).to_have_text("1 person here")
+
+
+def test_typing_shows_and_ends(new_person: Enter) -> None:
+    """Who types is shown to the other, not to themselves, and no longer once the message is there."""
+    ann, bob = new_person("ann"), new_person("bob")
+    bob.page.locator("#write").press_sequentially("he", delay=20)
+    expect(ann.page.locator(".typing")).to_have_text("bob is typing…")
+    expect(bob.page.locator(".typing")).to_have_text("")
+    bob.page.locator("#write").press("Enter")
+    ann.sees("he")
+    expect(ann.page.locator(".typing")).to_have_text("")
+
+
+def test_a_name_in_use_gets_a_number_and_that_is_said(new_person: Enter) -> None:
+    """The second of a name is told what they are called now."""
+    new_person("ann")
+    other = new_person("ann")
+    expect(other.page.locator(".notice")).to_contain_text("“ann-2”")
+    expect(other.page.locator(".self strong")).to_have_text("ann-2")
+
+
+def test_change_of_name(new_person: Enter) -> None:
+    """Who changes their name keeps their messages and is shown under the new name to others."""
+    ann, bob = new_person("ann"), new_person("bob")
+    ann.write("one")
+    bob.sees("one")
+    ann.page.get_by_role("button", name="Change name").click()
+    ann.page.locator("#name").fill("anna")
+    ann.page.locator("#name").press("Enter")
+    ann.online()
+    ann.sees("one")
+    ann.write("two")
+    bob.sees("one", "two")
+    expect(ann.page.locator(".message.mine")).to_have_count(2)
+    expect(bob.page.locator(".message-name:visible")).to_have_text(["ann", "anna"])
+    expect(bob.page.locator(".person .name")).to_have_text(["bob", "anna"])
+
+
+def test_form_at_the_first_visit(new_person: Enter, server: ServerProcess) -> None:
+    """Without a name the page asks for one, says what is wrong with a bad one, and remembers a good one."""
+    ann = new_person("ann")
+    ann.context.clear_cookies()
+    page = ann.open()
+    page.goto(server.url)
+    page.evaluate("localStorage.clear(); sessionStorage.clear()")
+    page.goto(f"{server.url}/#tea")
+    page.reload()
+    expect(page.locator("#room")).to_have_value("tea")
+    page.locator("#name").fill("x" * 33)
+    page.locator("#name").press("Enter")
+    expect(page.locator("#name-error")).to_contain_text("32")
+    expect(page.locator("#name")).to_be_focused()
+    page.locator("#name").fill("  cy ")
+    page.locator("#name").press("Enter")
+    expect(page.locator(".self strong")).to_have_text("cy")
+    expect(page.locator("h1")).to_contain_text("tea")
+    again = ann.open()
+    again.goto(server.url)
+    expect(again.locator("h1")).to_contain_text("lobby")
+    expect(again.locator(".self strong")).to_have_text("cy-2")
+
+
+def test_rooms_have_links(new_person: Enter) -> None:
+    """The dialog gives a link without a name, leads to another room, and the browser's way back works."""
+    ann, bob = new_person("ann"), new_person("bob", "&room=客厅")
+    ann.write("in the lobby")
+    ann.page.get_by_role("button", name="Invite").click()
+    assert "name=" not in ann.page.locator("#link").input_value()
+    ann.page.locator("#other").fill("no room")
+    ann.page.locator("#other").press("Enter")
+    expect(ann.page.locator("#other-error")).to_be_visible()
+    ann.page.locator("#other").fill("客厅")
+    ann.page.locator("#other").press("Enter")
+    ann.online()
+    expect(ann.page.locator("h1")).to_contain_text("客厅")
+    bob.write("in here")
+    ann.sees("in here")
+    ann.page.go_back()
+    ann.sees("in the lobby")
+    expect(bob.page.locator(".person .name")).to_have_text(["bob"])
+
+
+def test_too_long_a_text_is_not_sent(new_person: Enter) -> None:
+    """What the server would refuse is refused while it is written, and the text is not lost."""
+    ann = new_person("ann")
+    box = ann.page.locator("#write")
+    box.fill("x" * 9_900)
+    expect(ann.page.locator(".composer-remark")).to_have_text("100 characters left")
+    box.fill("x" * 10_001)
+    expect(ann.page.get_by_role("alert")).to_have_text("Too long to send")
+    box.press("Enter")
+    assert len(box.input_value()) == 10_001
+    expect(ann.page.locator(".send")).to_be_disabled()
+    expect(ann.messages).to_have_count(0)
+    box.fill("x" * 10_000)
+    box.press("Enter")
+    ann.sees("x" * 10_000)

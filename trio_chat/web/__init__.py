@@ -1,0 +1,1 @@
+"""The web client's files; `trio_chat.front.static` serves them."""

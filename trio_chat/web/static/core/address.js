@@ -1,0 +1,41 @@
+// What the page's address says and what it should say: the room, a name, the server's place.
+//
+// Owns the form of links to a room. Only turns strings into strings; refuses to touch the browser's location.
+
+import { roomName, userName } from "./text.js";
+
+export const DEFAULT_ROOM = "lobby";
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** `{room, wrongRoom, name}` from the page's address: the fragment before `?room=`; what is not valid is null. */
+export function readAddress(href) {
+  const url = new URL(href);
+  const asked = decoded(url.hash.slice(1)) || url.searchParams.get("room") || "";
+  const room = asked ? roomName(asked) : DEFAULT_ROOM;
+  return { room, wrongRoom: room === null ? asked : null, name: userName(url.searchParams.get("name") ?? "") };
+}
+
+/** A link to `room` that anyone may be given: without a name. */
+export function roomLink(href, room) {
+  const url = new URL(href);
+  url.searchParams.delete("name");
+  url.searchParams.delete("room");
+  url.hash = encodeURIComponent(room);
+  return url.href;
+}
+
+/** Where the server listens for a page at `base`, behind whatever path prefix. */
+export function socketAddress(base) {
+  const url = new URL("ws", base);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  url.search = "";
+  url.hash = "";
+  return url.href;
+}
