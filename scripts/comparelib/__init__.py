@@ -1,0 +1,1 @@
+"""Behind ``scripts/compare.py``: `servers` starts what is compared, `workloads` measures, `table` shows."""

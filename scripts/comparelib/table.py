@@ -1,0 +1,97 @@
+"""Results as Markdown tables: medians with their spread, and ratios to the baseline of the same round."""
+
+from statistics import median
+from typing import Any
+
+from comparelib.quiet import QUIET_CORES
+from comparelib.servers import BASELINE, SERVERS
+from comparelib.workloads import Workload
+
+BUSY = 0.9
+"""A server below this share of its core was not the bottleneck of a closed loop: the load was."""
+
+Runs = dict[str, list[dict[str, Any] | None]]
+"""By server: one measurement for each round; None where it failed."""
+
+
+def ratios(runs: Runs, name: str, key: str = "value") -> list[float]:
+    """``name`` to the baseline, round by round."""
+    pairs = zip(runs.get(name, []), runs.get(BASELINE, []), strict=False)
+    return [one[key] / base[key] for one, base in pairs if one and base and base[key]]
+
+
+def per_cpu(runs: Runs) -> Runs:
+    """The same runs with the rate per second of the server's processor time added."""
+    return {
+        name: [
+            run and run | {"per_cpu": run["value"] / run["server_cpu"] if run.get("server_cpu") else 0.0}
+            for run in rounds
+        ]
+        for name, rounds in runs.items()
+    }
+
+
+def markdown(workload: Workload, runs: Runs, skipped: dict[str, str]) -> str:
+    """One table."""
+    lines = [f"### {workload.title}", ""]
+    if workload.kind == "rate":
+        lines += _rate_table(per_cpu(runs))
+    elif workload.kind == "memory":
+        lines += _plain_table(runs, "KiB per connection", "RSS in all, MiB", "rss_mib")
+    else:
+        lines += _plain_table(runs, "server CPU, us per connection", "connections/s", "opened_per_s")
+    notes = [f"{_label(name)}: {reason}" for name, reason in skipped.items()]
+    for name, rounds in runs.items():
+        notes += [f"{_label(name)}: {run['bad']}" for run in rounds if run and run["bad"]]
+    disturbed = max((run["neighbours"] for rounds in runs.values() for run in rounds if run), default=0.0)
+    if disturbed > QUIET_CORES:
+        notes.append(f"disturbed: in a run, other processes used {disturbed:.2f} cores")
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes)]).rstrip() + "\n"
+
+
+def _rate_table(runs: Runs) -> list[str]:
+    lines = [
+        "| server | deliveries/s | min - max | to `ws` | to `ws`, per CPU second | server CPU | p99, ms |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, rounds in runs.items():
+        good = [run for run in rounds if run]
+        if not good:
+            continue
+        values = [run["value"] for run in good]
+        share = median(run["server_cpu"] or 0 for run in good)
+        tails = [run["latency_ms"]["p99"] for run in good if run["latency_ms"]]
+        lines.append(
+            f"| {_label(name)} | {_number(median(values))} | {_number(min(values))} - {_number(max(values))}"
+            f" | {_ratio(ratios(runs, name))} | {_ratio(ratios(runs, name, 'per_cpu'))}"
+            f" | {share:.0%}{'' if share >= BUSY else ' (not saturated)'}"
+            f" | {f'{median(tails):.2f}' if tails else ''} |"
+        )
+    return lines
+
+
+def _plain_table(runs: Runs, value: str, other: str, key: str) -> list[str]:
+    lines = [f"| server | {value} | min - max | to `ws` | {other} |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name, rounds in runs.items():
+        good = [run for run in rounds if run]
+        if good:
+            values = [run["value"] for run in good]
+            lines.append(
+                f"| {_label(name)} | {median(values):.1f} | {min(values):.1f} - {max(values):.1f}"
+                f" | {_ratio(ratios(runs, name))} | {median(run[key] for run in good):,.0f} |"
+            )
+    return lines
+
+
+def _ratio(found: list[float]) -> str:
+    if not found:
+        return ""
+    return f"**{median(found):.2f}** ({min(found):.2f} - {max(found):.2f})"
+
+
+def _number(value: float) -> str:
+    return f"{value / 1e6:.2f} M" if value >= 1e6 else f"{value / 1e3:.1f} k"
+
+
+def _label(name: str) -> str:
+    return next(server.label for server in SERVERS if server.name == name)

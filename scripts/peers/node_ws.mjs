@@ -1,0 +1,34 @@
+// A peer to measure against: Node's `ws`, no compression, a loop over `clients`; everybody gets every message.
+//
+//   PEER_MODULES=DIR node node_ws.mjs [--port N] [--echo]
+//
+// DIR holds node_modules with `ws`. With --echo a message goes back to its sender only.
+import { createRequire } from "node:module";
+import { createServer } from "node:http";
+import path from "node:path";
+
+const require = createRequire(path.join(path.resolve(process.env.PEER_MODULES ?? "."), "peer.js"));
+const { WebSocket, WebSocketServer } = require("ws");
+
+const argv = process.argv.slice(2);
+const port = argv.includes("--port") ? Number(argv[argv.indexOf("--port") + 1]) : 0;
+const echo = argv.includes("--echo");
+
+const http = createServer();
+const server = new WebSocketServer({ server: http, perMessageDeflate: false, maxPayload: 1 << 20 });
+server.on("connection", (socket) => {
+  socket.on("error", () => socket.terminate());
+  socket.on("message", (data, binary) => {
+    if (echo) {
+      socket.send(data, { binary });
+      return;
+    }
+    for (const client of server.clients) {
+      if (client.readyState === WebSocket.OPEN) client.send(data, { binary });
+    }
+  });
+});
+http.listen({ port, host: "127.0.0.1", backlog: 4096 }, () => {
+  console.log(`peer serving on http://127.0.0.1:${http.address().port}`);
+});
+process.on("SIGTERM", () => process.exit(0));

@@ -1,0 +1,211 @@
+"""Load a WebSocket server with many clients.
+
+Exit status: 0 all is well, 1 something is wrong, 2 bad arguments.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from swarmlib.settings import PROTOCOLS, Settings, SettingsError, guess_protocol, parse_url
+
+EXTRA = "pip install 'trio-chat[swarm]' (in a checkout: pip install -e '.[swarm]')"
+
+_EPILOG = """\
+open loop (the default): --rate messages per second over all senders, each timed from the moment it was due.
+closed loop: --window messages of each sender under way; one that comes back is followed by the next.
+
+examples:
+  swarm.py http://127.0.0.1:8080 --clients 100 --rate 50
+  swarm.py ws://127.0.0.1:8080/relay --clients 500 --senders 50 --window 1 --json result.json
+  swarm.py http://127.0.0.1:8080 --clients 1000 --rooms 100 --rate 500 --verify --source-ips 20
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"swarm: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="swarm.py",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("url", metavar="URL", help="ws:// or http://, as the server prints it; the path tells the protocol")
+    add(
+        "--protocol",
+        choices=PROTOCOLS,
+        help="default: chat for / and /ws, relay for /relay..., else plain (broadcast)",
+    )
+    add("--clients", type=int, default=100, metavar="N", help="connections (default 100)")
+    add("--rooms", type=int, default=1, metavar="M", help="rooms that they are spread over (default 1)")
+    add(
+        "--room",
+        metavar="NAME",
+        help="rooms are called NAME-0, NAME-1, ... (default: a new name for each run)",
+    )
+    add("--senders", type=int, metavar="K", help="clients that send (default: all; 1 in a closed loop)")
+    add(
+        "--rate",
+        type=float,
+        metavar="R",
+        help="open loop: messages per second over all senders (default 20; 0: none)",
+    )
+    add("--window", type=int, metavar="W", help="closed loop: messages under way per sender")
+    add("--size", type=int, default=64, metavar="BYTES", help="bytes of text in a message (default 64)")
+    add("--duration", type=float, default=10.0, metavar="S", help="seconds measured (default 10)")
+    add("--warmup", type=float, default=1.0, metavar="S", help="seconds of load before that (default 1)")
+    add(
+        "--grace",
+        type=float,
+        default=5.0,
+        metavar="S",
+        help="seconds at most for what is still under way (default 5)",
+    )
+    add(
+        "--ramp",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds over which the connections are opened (default 0)",
+    )
+    add(
+        "--verify",
+        action="store_true",
+        help="check every delivery to every client: gaps, duplicates, order, acks",
+    )
+    add(
+        "--sample",
+        type=float,
+        metavar="SHARE",
+        help="share of the clients whose deliveries are timed (default: by load)",
+    )
+    add("--processes", type=int, metavar="P", help="worker processes (default: one for each core, at most 8)")
+    add(
+        "--spin",
+        action="store_true",
+        help="never sleep: a whole core, so that the server need not wake the receivers",
+    )
+    add(
+        "--source-ips",
+        type=int,
+        default=0,
+        metavar="N",
+        help="connect from N addresses of the loopback network",
+    )
+    add(
+        "--server-pid",
+        type=int,
+        metavar="PID",
+        help="also record the memory and processor time of this process",
+    )
+    add("--json", metavar="FILE", help="write everything measured to FILE (-: standard output)")
+    add("--plot", metavar="FILE", help="draw latency and throughput to FILE (.png, .svg or .pdf)")
+    add("--quiet", action="store_true", help="no progress on standard error")
+    return parser
+
+
+def settings_from(arguments: argparse.Namespace) -> Settings:
+    """The settings that the command line means; `SettingsError` if they contradict each other."""
+    target = parse_url(arguments.url)
+    if arguments.rate is not None and arguments.window is not None:
+        raise SettingsError("--rate and --window: an open loop or a closed one, not both")
+    is_closed = arguments.window is not None
+    rate = None if is_closed else 20.0 if arguments.rate is None else arguments.rate
+    senders = arguments.senders if arguments.senders is not None else 1 if is_closed else arguments.clients
+    processes = arguments.processes or max(1, min(os.cpu_count() or 1, 8, arguments.clients))
+    given = {"room": arguments.room} if arguments.room else {}
+    return Settings(
+        target=target,
+        protocol=arguments.protocol or guess_protocol(target.path),
+        senders=senders,
+        rate=rate,
+        window=arguments.window if is_closed else 1,
+        processes=processes,
+        **given,
+        **{
+            name: getattr(arguments, name)
+            for name in (
+                "clients", "rooms", "size", "duration", "warmup", "grace", "ramp", "verify", "sample", "spin",
+                "source_ips", "server_pid",
+            )
+        },
+    )  # fmt: skip
+
+
+def main(argv: list[str]) -> int:
+    """Run the swarm as ``argv`` says; the exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        settings = settings_from(arguments)
+        for option in ("json", "plot"):
+            _check_writable(option, getattr(arguments, option))
+    except SettingsError as error:
+        return _fail(str(error), 2)
+    needed = ["hdrh"] + (["matplotlib"] if arguments.plot else [])
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        return _fail(f"{' and '.join(missing)} not installed: {EXTRA}", 2)
+    # Imported here because they need what was just looked for.
+    from swarmlib.coordinator import Coordinator, SwarmError
+    from swarmlib.report import make_progress, print_result
+
+    progress = make_progress(settings, quiet=arguments.quiet)
+    try:
+        with progress:
+            result = Coordinator(settings, progress.show).run()
+    except SwarmError as error:
+        return _fail(str(error), 1)
+    document = {"settings": describe(settings), **result}
+    print_result(settings, result, sys.stderr if arguments.json == "-" else sys.stdout)
+    _write(arguments, document)
+    return 1 if is_bad(result) else 0
+
+
+def is_bad(result: dict[str, Any]) -> bool:
+    """Whether anything was found that must not happen."""
+    return any(result["findings"].values()) or any(result["errors"].values())
+
+
+def describe(settings: Settings) -> dict[str, Any]:
+    """The settings as plain data."""
+    names = [name for name in Settings.__dataclass_fields__ if name != "target"]
+    return {
+        "url": f"ws://{settings.target.authority}{settings.target.path}",
+        "loop": "closed" if settings.rate is None else "open",
+    } | {name: getattr(settings, name) for name in names}
+
+
+def _write(arguments: argparse.Namespace, document: dict[str, Any]) -> None:
+    if arguments.json == "-":
+        print(json.dumps(document, indent=2))
+    elif arguments.json:
+        Path(arguments.json).write_text(json.dumps(document, indent=2) + "\n")
+    if arguments.plot:
+        from swarmlib.plot import draw
+
+        draw(document, arguments.plot)
+
+
+def _check_writable(option: str, name: str | None) -> None:
+    if name is None or (name == "-" and option == "json"):
+        return
+    if option == "plot" and Path(name).suffix not in (".png", ".svg", ".pdf"):
+        raise SettingsError(f"--plot: a file that ends in .png, .svg or .pdf, not {name!r}")
+    parent = Path(name).absolute().parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK) or Path(name).is_dir():
+        raise SettingsError(f"--{option}: cannot write {name!r}")
+
+
+def _fail(line: str, status: int) -> int:
+    print(f"swarm: {line}", file=sys.stderr)
+    return status

@@ -1,0 +1,148 @@
+"""One client of the swarm: its socket, where it is in its life, and what it has counted.
+
+Plain state with the few operations on a non-blocking socket; the `worker` decides when.
+"""
+
+import contextlib
+import enum
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from swarmlib.frames import Block, Frame, FrameMaker
+from swarmlib.poller import EpollPoller, SelectorPoller
+from swarmlib.verify import AckBook, SenderTranscript, SeqTranscript
+
+MAX_UNSENT_BYTES = 4 << 20
+"""Beyond this a sender whose server reads nothing is given no more: its messages count as not sent."""
+IP_BIND_ADDRESS_NO_PORT = 24
+"""Linux: choose the port at connect, when the whole 4-tuple is known; Python 3.11 has no name for it."""
+
+
+class State(enum.Enum):
+    """Where a connection is in its life."""
+
+    CONNECTING = enum.auto()
+    SHAKING_HANDS = enum.auto()
+    JOINING = enum.auto()
+    READY = enum.auto()
+    CLOSED = enum.auto()
+
+
+class RoomView:
+    """What the members of one room in this process share: the blocks that went by last."""
+
+    __slots__ = ("head", "number", "recent", "refused")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.recent: list[Block] = []
+        self.head = 0
+        """The highest acknowledged ``seq``."""
+        self.refused = 0
+        """Messages that the server answered with an error."""
+
+
+class Connection:
+    """A client. ``returned`` counts its own messages that came back, ``received`` all deliveries."""
+
+    __slots__ = (
+        "acks",
+        "book",
+        "client",
+        "fd",
+        "frames",
+        "is_sender",
+        "is_watched",
+        "key",
+        "message",
+        "opened_at",
+        "outgoing",
+        "parts",
+        "poller",
+        "receive",
+        "received",
+        "returned",
+        "room",
+        "sent",
+        "sock",
+        "state",
+        "tag",
+        "tail",
+        "transcript",
+        "unacked",
+    )
+
+    def __init__(self, client: int, room: RoomView, poller: EpollPoller | SelectorPoller) -> None:
+        self.client = client
+        self.room = room
+        self.poller = poller
+        """Where its descriptor is watched."""
+        self.state = State.CONNECTING
+        self.tail = b""
+        self.outgoing = bytearray()
+        self.parts: list[Frame] = []
+        self.key = ""
+        self.opened_at = 0
+        self.is_sender = False
+        self.message: Callable[[int, int], bytes]
+        """Of a sender: makes a payload from its number and its intended time."""
+        self.frames: FrameMaker
+        self.is_watched = False
+        self.tag = b""
+        self.received = self.returned = self.sent = self.acks = 0
+        self.unacked: deque[int] = deque()
+        self.transcript: SeqTranscript | SenderTranscript | None = None
+        self.book: AckBook | None = None
+
+    def connect(self, address: tuple[str, int], family: socket.AddressFamily, source: str | None) -> None:
+        """Begin to connect; `OSError` if that fails at once."""
+        self.sock = sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.fd = sock.fileno()
+        self.receive = sock.recv_into
+        if source is not None:
+            if hasattr(
+                socket, "SO_REUSEPORT"
+            ):  # this is Linux or alike, where the option below exists or is refused
+                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind((source, 0))
+        with contextlib.suppress(BlockingIOError):
+            sock.connect(address)
+
+    def send(self, data: bytes) -> bool:
+        """Write what the socket takes and keep the rest; whether nothing is left.
+
+        `OSError` if the connection is broken.
+        """
+        if self.outgoing:
+            self.outgoing += data
+            return False
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent == len(data):
+            return True
+        self.outgoing += data[sent:]
+        return False
+
+    def flush(self) -> bool:
+        """Write what was kept; whether nothing is left."""
+        try:
+            sent = self.sock.send(self.outgoing)
+        except BlockingIOError:
+            return False
+        del self.outgoing[:sent]
+        return not self.outgoing
+
+    @property
+    def is_stuffed(self) -> bool:
+        """Whether too much waits to be sent."""
+        return len(self.outgoing) > MAX_UNSENT_BYTES
+
+    def close(self) -> None:
+        """Close the socket at once."""
+        self.state = State.CLOSED
+        self.sock.close()

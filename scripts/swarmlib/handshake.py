@@ -1,0 +1,71 @@
+"""The opening handshake of RFC 6455, client side: bytes out, bytes in, no sockets.
+
+Refuses anything but a plain 101 with the right ``Sec-WebSocket-Accept`` and no extension, and says why in one
+line.
+"""
+
+import base64
+import hashlib
+import os
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+MAX_HEAD_BYTES = 64 * 1024
+"""More than any server's answer; beyond it this is no HTTP."""
+
+
+class HandshakeError(Exception):
+    """The server did not upgrade the connection."""
+
+
+def new_key() -> str:
+    """A fresh ``Sec-WebSocket-Key``."""
+    return base64.b64encode(os.urandom(16)).decode()
+
+
+def request(host: str, path: str, key: str, subprotocol: str = "") -> bytes:
+    """The request head that asks for ``path`` to become a WebSocket."""
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: {host}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {key}",
+        "Sec-WebSocket-Version: 13",
+    ]
+    if subprotocol:
+        lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
+
+
+def response(data: bytes, key: str) -> bytes | None:
+    """What follows the head of a good answer; None if the head isn't complete.
+
+    `HandshakeError` for any other answer.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    if not end:
+        if len(data) > MAX_HEAD_BYTES or not b"HTTP/1.1 ".startswith(data[:9]):
+            raise HandshakeError("the server does not speak HTTP/1.1")
+        return None
+    status_line, *lines = head.decode("latin-1").split("\r\n")
+    version, _, status = status_line.partition(" ")
+    if version != "HTTP/1.1":
+        raise HandshakeError("the server does not speak HTTP/1.1")
+    if not status.startswith("101"):
+        raise HandshakeError(_refusal(status, rest))
+    headers = {
+        name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
+    expected = base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
+    if headers.get("sec-websocket-accept") != expected:
+        raise HandshakeError("the server's Sec-WebSocket-Accept is wrong")
+    if headers.get("sec-websocket-extensions"):
+        raise HandshakeError(
+            f"the server chose an extension nobody offered: {headers['sec-websocket-extensions']}"
+        )
+    return rest
+
+
+def _refusal(status: str, body: bytes) -> str:
+    told = " ".join(body[:200].decode("utf-8", "replace").split())
+    return f"refused with {status.strip()}" + (f" ({told})" if told else "")

@@ -1,0 +1,159 @@
+"""What the swarm says to a server and how it reads the answers: chat, relay, plain broadcast, plain echo.
+
+Every message carries its origin in its text, ``~sender~number~intended time~``, padded to the wanted size: so
+any receiver, in any process, can tell the latency and whether something is missing. The time is the monotonic
+clock's, in nanoseconds, which all processes of one machine share.
+
+Knows bytes only: no sockets, no counters.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from swarmlib.frames import Block
+from swarmlib.settings import Settings
+
+_STAMP = re.compile(rb"~(\d{5})~(\d{8})~(\d{19})~")
+STAMP_BYTES = 36
+UNKNOWN = -1
+"""Sender of an event that this run did not send."""
+
+
+class Event(NamedTuple):
+    """One delivered message. ``seq`` is 0 where the server gives none."""
+
+    sender: int
+    number: int
+    stamp: int
+    seq: int = 0
+    id: str = ""
+
+
+def text_template(sender: int, size: int) -> str:
+    """The text of a message, ``size`` bytes long; its number and its intended time are put in by ``%``."""
+    return f"~{sender:05d}~%08d~%019d~" + "x" * (size - STAMP_BYTES)
+
+
+def sender_tag(sender: int) -> bytes:
+    """What only messages of ``sender`` contain."""
+    return b"~%05d~" % sender
+
+
+class Protocol:
+    """How to speak to one kind of server; the base class: a plain one that takes and gives any message."""
+
+    marker = b""
+    marker_at = 0
+    subprotocol = ""
+    is_ready_when_open = True
+    """Whether a client is a member as soon as its connection is open."""
+    has_acks = False
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def path(self, client: int) -> str:
+        """The request target for ``client``."""
+        return self._with_query(self.settings.target.path)
+
+    def greeting(self, client: int) -> list[bytes]:
+        """What ``client`` sends first."""
+        return []
+
+    def message_maker(self, sender: int) -> Callable[[int, int], bytes]:
+        """What makes the payload of a message from its number and its intended time: always of one size."""
+        template = text_template(sender, self.settings.size).encode()
+        return lambda number, stamp: template % (number, stamp)
+
+    def stamps(self, block: Block) -> list[tuple[Any, ...]]:
+        """(sender, number, time) of each of this swarm's messages in ``block``: the quick look."""
+        return [tuple(map(int, found)) for found in _STAMP.findall(block.data)]
+
+    def events(self, block: Block) -> list[tuple[Any, ...]]:
+        """Every message in ``block`` as an `Event`: the close look."""
+        return [_event(payload) for payload in block.payloads()]
+
+    def _with_query(self, path: str) -> str:
+        query = self.settings.target.query
+        return f"{path}?{query}" if query else path
+
+
+class Relay(Protocol):
+    """Our relay endpoint: the room is in the path."""
+
+    def path(self, client: int) -> str:
+        settings = self.settings
+        base = "/relay" if settings.target.path in ("/", "/ws") else settings.target.path.rstrip("/")
+        return self._with_query(f"{base}/{settings.room_name(settings.room_of(client))}")
+
+
+class Chat(Protocol):
+    """Our chat endpoint: JSON operations, of which ``message`` events are the deliveries.
+
+    The first letter of ``op`` tells them from everything else that comes unasked.
+    """
+
+    marker = b"m"
+    marker_at = len('{"op":"')
+    subprotocol = "trio-chat.v1"
+    is_ready_when_open = False
+    has_acks = True
+
+    def path(self, client: int) -> str:
+        path = self.settings.target.path
+        return self._with_query("/ws" if path == "/" else path)
+
+    def greeting(self, client: int) -> list[bytes]:
+        room = self.settings.room_name(self.settings.room_of(client))
+        return [
+            b'{"op":"hello","name":"%s-%05d"}' % (self.settings.room[-20:].encode(), client),
+            b'{"op":"join","room":%s}' % json.dumps(room).encode(),
+        ]
+
+    def message_maker(self, sender: int) -> Callable[[int, int], bytes]:
+        settings = self.settings
+        room = json.dumps(settings.room_name(settings.room_of(sender))).replace("%", "%%")
+        text = text_template(sender, settings.size)
+        id_ = f"s{sender:05d}.%08d"  # as `message_id` has it
+        template = f'{{"op":"say","room":{room},"text":"{text}","id":"{id_}"}}'.encode()
+        return lambda number, stamp: template % (number, stamp, number)
+
+    def events(self, block: Block) -> list[tuple[Any, ...]]:
+        return [_chat_event(payload) for payload in block.payloads()]
+
+
+def message_id(sender: int, number: int) -> str:
+    """The ``id`` of a ``say``: unlike the tag in the text, so that an ack is never taken for a delivery."""
+    return f"s{sender:05d}.{number:08d}"
+
+
+def make_protocol(settings: Settings) -> Protocol:
+    """The protocol that the settings name."""
+    return {"chat": Chat, "relay": Relay}.get(settings.protocol, Protocol)(settings)
+
+
+def parse_reply(payload: bytes) -> dict[str, Any]:
+    """A server's operation other than a message; an empty ``op`` if it is none."""
+    try:
+        reply = json.loads(payload)
+    except ValueError:
+        return {"op": ""}
+    return reply if isinstance(reply, dict) and isinstance(reply.get("op"), str) else {"op": ""}
+
+
+def _event(text: bytes, seq: int = 0, id_: str = "") -> Event:
+    found = _STAMP.match(text)
+    if found is None:
+        return Event(UNKNOWN, 0, 0, seq, id_)
+    sender, number, stamp = map(int, found.groups())
+    return Event(sender, number, stamp, seq, id_)
+
+
+def _chat_event(payload: bytes) -> Event:
+    reply = parse_reply(payload)
+    seq, text, id_ = reply.get("seq"), reply.get("text"), reply.get("id", "")
+    if reply["op"] != "message" or not isinstance(seq, int) or not isinstance(text, str):
+        return Event(UNKNOWN, 0, 0)
+    return _event(text.encode(), seq, id_)

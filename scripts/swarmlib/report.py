@@ -1,0 +1,121 @@
+"""What people see: progress on standard error while it runs, a table at the end."""
+
+import sys
+from typing import Any, Protocol, Self, TextIO
+
+from swarmlib.settings import Settings
+
+
+class Progress(Protocol):
+    """Shows how the run goes; a context manager around it."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+    def show(self, point: dict[str, Any]) -> None:
+        """Show the latest point."""
+        ...
+
+
+class _Silent:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, point: dict[str, Any]) -> None:
+        pass
+
+
+class _Lines(_Silent):
+    """One line for each point: for a file or a pipe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def show(self, point: dict[str, Any]) -> None:
+        print(self.text(point), file=sys.stderr, flush=True)
+
+    def text(self, point: dict[str, Any]) -> str:
+        """One point as one line."""
+        if point["phase"] == "opening":
+            return f"opening: {point['ready']} of {self.settings.clients} clients have joined"
+        latency = point["latency_ms"]
+        timed = f"  p50 {latency['p50']:.2f} ms  p99 {latency['p99']:.2f} ms" if latency else ""
+        return (
+            f"{point['at_s']:7.1f} s  {point['clients']} clients  {point['sends_per_s']:,.0f} sends/s"
+            f"  {point['deliveries_per_s']:,.0f} deliveries/s{timed}"
+        )
+
+
+class _Terminal(_Lines):
+    """One line that changes, with a spinner."""
+
+    def __init__(self, settings: Settings) -> None:
+        from rich.console import Console
+
+        super().__init__(settings)
+        self._status = Console(stderr=True).status("starting")
+
+    def __enter__(self) -> Self:
+        self._status.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.__exit__(None, None, None)
+
+    def show(self, point: dict[str, Any]) -> None:
+        self._status.update(self.text(point))
+
+
+def make_progress(settings: Settings, *, quiet: bool) -> Progress:
+    """The right one for where standard error goes."""
+    if quiet:
+        return _Silent()
+    if sys.stderr.isatty():
+        try:
+            return _Terminal(settings)
+        except ImportError:  # rich is only for looks
+            pass
+    return _Lines(settings)
+
+
+def print_result(settings: Settings, result: dict[str, Any], out: TextIO) -> None:
+    """The final table."""
+    print("\n".join(result_lines(settings, result)), file=out, flush=True)
+
+
+def result_lines(settings: Settings, result: dict[str, Any]) -> list[str]:
+    """The final table, line by line."""
+    loop = f"window {settings.window}" if settings.rate is None else f"{settings.rate:g} messages/s"
+    lines = [
+        f"{settings.protocol}: {settings.clients} clients in {settings.rooms} rooms,"
+        f" {settings.senders} senders, {loop}, {settings.size} bytes, {result['seconds']:g} s"
+        + (" (interrupted)" if result["interrupted"] else ""),
+        _row("deliveries", f"{result['deliveries']:,}", f"{result['deliveries_per_s']:,.0f}/s"),
+        _row("sends", f"{result['sends']:,}", f"{result['sends_per_s']:,.0f}/s"),
+    ]
+    if settings.protocol == "chat":
+        lines.append(_row("acks", f"{result['acks']:,}", f"{result['acks_per_s']:,.0f}/s"))
+    for name, label in (
+        ("latency_ms", "latency"),
+        ("ack_latency_ms", "ack latency"),
+        ("lateness_ms", "sent late by"),
+    ):
+        if found := result[name]:
+            quantiles = "  ".join(f"{key} {value:.3f}" for key, value in found.items() if key != "count")
+            lines.append(_row(label, f"{found['count']:,}", f"{quantiles} ms"))
+    shakes = result["handshakes"]
+    lines.append(_row("handshakes", f"{shakes['count']:,}", f"{shakes['per_s']:,.0f}/s"))
+    for kind, count in result["findings"].items():
+        lines.append(_row(kind, f"{count:,}", ""))
+    lines.append(_row("errors", f"{sum(result['errors'].values()):,}", ""))
+    lines += [f"  {count:,} x {reason}" for reason, count in result["errors"].items()]
+    lines += [f"warning: {warning}" for warning in result["warnings"]]
+    if not settings.verify:
+        lines.append("counted, not verified: --verify checks each delivery")
+    return lines
+
+
+def _row(label: str, total: str, detail: str) -> str:
+    return f"  {label:<14} {total:>14}  {detail}".rstrip()

@@ -1,0 +1,179 @@
+"""What one run does: the target and every number of the load, checked in this one place.
+
+No I/O. `SettingsError` is one line that names the option and what it may be.
+"""
+
+import ipaddress
+import math
+import secrets
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+PROTOCOLS = ("chat", "relay", "plain", "echo")
+MIN_SIZE = 48
+"""A payload carries its sender, number and intended time: `protocol.STAMP_BYTES`, rounded up."""
+MAX_SIZE = 60_000
+MAX_CLIENTS = 99_999
+"""Five digits are kept for the sender in each payload."""
+CLIENTS_PER_ADDRESS = 20_000
+"""Linux hands out 28,232 ephemeral ports by default; some linger from the run before."""
+MAX_SOURCE_IPS = 60_000
+
+
+class SettingsError(ValueError):
+    """An argument has a value that it may not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the clients connect."""
+
+    host: str
+    port: int
+    path: str
+    query: str
+
+    @property
+    def authority(self) -> str:
+        """``host:port`` as the ``Host`` header has it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the host is an address of this machine's loopback network, or ``localhost``."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def parse_url(url: str) -> Target:
+    """The target that ``url`` names; a bare ``HOST:PORT`` will do."""
+    parts = urlsplit(url if "://" in url else f"ws://{url}")
+    if parts.scheme in ("wss", "https"):
+        raise SettingsError(f"url: TLS is not supported: use ws:// or http://, not {url!r}")
+    if parts.scheme not in ("ws", "http"):
+        raise SettingsError(f"url: ws://HOST:PORT[/PATH] or http://HOST:PORT, not {url!r}")
+    try:
+        port = parts.port if parts.port is not None else 80
+    except ValueError:
+        raise SettingsError(f"url: a port is 1 to 65535, not in {url!r}") from None
+    if not parts.hostname or port == 0:
+        raise SettingsError(f"url: ws://HOST:PORT[/PATH] or http://HOST:PORT, not {url!r}")
+    if not url.isascii() or any(c.isspace() for c in url):
+        raise SettingsError(f"url: ASCII without spaces, not {url!r}")
+    return Target(parts.hostname, port, parts.path or "/", parts.query)
+
+
+def guess_protocol(path: str) -> str:
+    """What a server most likely speaks at ``path``."""
+    if path in ("/", "/ws"):
+        return "chat"
+    return "relay" if path == "/relay" or path.startswith("/relay/") else "plain"
+
+
+def _run_name() -> str:
+    return f"swarm-{secrets.token_hex(3)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The load of one run. Times in seconds, sizes in bytes, rates per second over all clients."""
+
+    target: Target
+    protocol: str = "chat"
+    clients: int = 100
+    rooms: int = 1
+    senders: int = 100
+    rate: float | None = None
+    """Open loop: messages are due at this rate, come what may. None: closed loop."""
+    window: int = 1
+    """Closed loop: each sender's messages that may be under way at once."""
+    duration: float = 10.0
+    warmup: float = 1.0
+    grace: float = 5.0
+    ramp: float = 0.0
+    size: int = 64
+    processes: int = 1
+    verify: bool = False
+    sample: float | None = None
+    spin: bool = False
+    """Never sleep: on one machine a server pays for waking its receivers, as it would not over a network."""
+    source_ips: int = 0
+    server_pid: int | None = None
+    room: str = field(default_factory=_run_name)
+
+    def __post_init__(self) -> None:
+        check = _Checker(self)
+        check("clients", 1, MAX_CLIENTS)
+        check("rooms", 1, self.clients)
+        check("senders", 0, self.clients)
+        check("rate", 0, 1e7)
+        check("window", 1, 10_000)
+        check("duration", 0.1, 86_400)
+        check("warmup", 0, 3600)
+        check("grace", 0, 3600)
+        check("ramp", 0, 86_400)
+        check("size", MIN_SIZE, MAX_SIZE)
+        check("processes", 1, self.clients)
+        check("sample", 0, 1)
+        check("source_ips", 0, MAX_SOURCE_IPS)
+        if self.rate and not self.senders:
+            raise SettingsError("--senders: at least 1 for a rate above 0")
+        if self.protocol not in PROTOCOLS:
+            raise SettingsError(f"--protocol: one of {', '.join(PROTOCOLS)}, not {self.protocol!r}")
+        if self.protocol == "plain" and self.rooms != 1:
+            raise SettingsError("--rooms: a plain broadcast server has one room")
+        if self.source_ips and not self.target.is_loopback:
+            raise SettingsError("--source-ips: for a server on the loopback network only")
+
+    def room_of(self, client: int) -> int:
+        """The number of the room that ``client`` is in."""
+        return client if self.protocol == "echo" else client % self.rooms
+
+    def room_name(self, room: int) -> str:
+        """The name of room number ``room``: the same one in every process of this run."""
+        return f"{self.room}-{room}"
+
+    @property
+    def members_per_room(self) -> float:
+        """How many deliveries one message makes."""
+        return 1.0 if self.protocol == "echo" else self.clients / self.rooms
+
+    def sample_share(self) -> float:
+        """The share of clients whose every delivery is timed.
+
+        All of them while that is cheap (up to 50,000 a second), else one in twenty: at 0.2 us for each
+        delivery that is 1 % of a core per million deliveries.
+        """
+        if self.verify:
+            return 1.0
+        if self.sample is not None:
+            return self.sample
+        if self.rate is not None and self.rate * self.members_per_room <= 50_000:
+            return 1.0
+        return 0.05
+
+    def source_address(self, client: int) -> str | None:
+        """The loopback address that ``client`` connects from; None: the system's choice."""
+        addresses = self.source_ips
+        if not addresses and self.target.is_loopback and self.clients > CLIENTS_PER_ADDRESS:
+            addresses = math.ceil(self.clients / CLIENTS_PER_ADDRESS)
+        if not addresses or ":" in self.target.host:
+            return None
+        high, low = divmod(client % addresses, 250)
+        return f"127.1.{high}.{low + 1}"
+
+
+class _Checker:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def __call__(self, name: str, low: float, high: float) -> None:
+        value = getattr(self.settings, name)
+        if value is None:
+            return
+        if math.isnan(value) or not low <= value <= high:
+            raise SettingsError(f"--{name.replace('_', '-')}: {low:g} to {high:g}, not {value:g}")

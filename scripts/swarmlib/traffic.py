@@ -1,0 +1,236 @@
+"""Reading: what comes from a connection is counted, a sample of it timed, all of it verified if wanted.
+
+`Traffic.read` is the hot path: at a million deliveries a second it is called a hundred thousand times a
+second. It touches each frame only if the client is watched.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from swarmlib.connection import Connection, RoomView, State
+from swarmlib.counts import Counts
+from swarmlib.frames import CLOSE, PING, PONG, TEXT, Frame, FrameError, Scanner, client_frame
+from swarmlib.protocol import Protocol, parse_reply
+from swarmlib.settings import Settings
+from swarmlib.verify import AckBook, Agreement, Findings, SenderTranscript, SeqTranscript, ascending_span
+
+READ_BYTES = 256 * 1024
+"""Taken by one read at most: what fits the second-level cache."""
+LARGEST_FRAME = 1 << 20
+"""A server's frame beyond this ends the connection with an error."""
+
+
+class Traffic:
+    """Reads every connection of one process through one buffer.
+
+    ``on_ready(connection)`` when a client has joined, ``on_lost(connection, reason)`` when its connection
+    ends by itself, ``on_returned(connection, n)`` when n of its own messages came back (or were refused),
+    ``send(connection, data)``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        protocol: Protocol,
+        counts: Counts,
+        *,
+        on_ready: Callable[[Connection], None],
+        on_lost: Callable[[Connection, str], None],
+        on_returned: Callable[[Connection, int], None],
+        send: Callable[[Connection, bytes], None],
+    ) -> None:
+        self.settings = settings
+        self.protocol = protocol
+        self.counts = counts
+        self.findings = Findings()
+        self.allowed_rate = 0.0
+        """Operations per second that the server allows a connection, if it says so; 0: no limit."""
+        self.largest_read = 0
+        self._on_ready, self._on_lost, self._on_returned, self._send = on_ready, on_lost, on_returned, send
+        self._buffer = bytearray(LARGEST_FRAME + READ_BYTES)
+        self._view = memoryview(self._buffer)
+        self._read_view = self._view[:READ_BYTES]
+        self._scanner = Scanner(self._buffer, protocol.marker, protocol.marker_at)
+        self._agreements: dict[int, Agreement] = {}
+
+    def read(self, connection: Connection) -> None:
+        """Take what has come, once."""
+        tail = connection.tail
+        try:
+            if tail:
+                kept = len(tail)
+                self._buffer[:kept] = tail
+                got = connection.receive(self._view[kept : kept + READ_BYTES])
+            else:
+                kept = 0
+                got = connection.receive(self._read_view)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._on_lost(connection, f"connection lost: {error.strerror}")
+            return
+        if not got:
+            self._on_lost(connection, "connection closed without a close frame")
+            return
+        counts = self.counts
+        counts.reads += 1
+        counts.received_bytes += got
+        if got > self.largest_read:
+            self.largest_read = got
+        self.digest(connection, kept + got)
+
+    def digest(self, connection: Connection, total: int) -> None:
+        """Count the first ``total`` bytes of the buffer as this connection's."""
+        scanner = self._scanner
+        try:
+            delivered = scanner.scan(total, connection.room.recent, keep=connection.is_watched)
+        except FrameError as error:
+            self._on_lost(connection, f"bad frame: {error}")
+            return
+        used = scanner.used
+        connection.tail = b"" if used == total else bytes(self._buffer[used:total])
+        if delivered:
+            connection.received += delivered
+            self.counts.deliveries += delivered
+            if connection.is_watched:
+                self._look(connection)
+            if connection.tag:
+                returned = self._buffer.count(connection.tag, 0, used)
+                if returned:
+                    connection.returned += returned
+                    self._on_returned(connection, returned)
+        if scanner.others:
+            for frame in scanner.others:
+                self._other(connection, frame)
+        if used != total and len(connection.tail) > LARGEST_FRAME:
+            self._on_lost(connection, f"frame of more than {LARGEST_FRAME} bytes")
+
+    def digest_bytes(self, connection: Connection, data: bytes) -> None:
+        """Count ``data``, which came with the handshake's answer."""
+        self._buffer[: len(data)] = data
+        self.digest(connection, len(data))
+
+    def joined(self, connection: Connection, head: int) -> None:
+        """``connection`` is a member from ``head`` on: begin its transcript."""
+        connection.state = State.READY
+        if self.settings.verify:
+            if self.protocol.has_acks:
+                connection.transcript = SeqTranscript(head)
+                if connection.is_sender:
+                    connection.book = AckBook(connection.client, self.findings)
+            else:
+                connection.transcript = SenderTranscript()
+        self._on_ready(connection)
+
+    def _look(self, connection: Connection) -> None:
+        """Time (and verify) each delivery of the blocks just scanned."""
+        now = time.monotonic_ns()
+        begin, end = self.counts.window_ns
+        latencies = self.counts.latencies
+        verify = self.settings.verify
+        for block in self._scanner.blocks:
+            events = block.events
+            if events is None:
+                events = block.events = self.protocol.events(block) if verify else self.protocol.stamps(block)
+                if verify and self.protocol.has_acks:
+                    block.span = ascending_span(events)
+                    self._agreement(connection.room).see(events)
+            for event in events:
+                stamp = event[2]
+                if begin <= stamp < end:
+                    latencies[(now - stamp) // 1000] += 1
+            if connection.transcript is not None:
+                connection.transcript.see(events, block.span)
+                if connection.book is not None:
+                    connection.book.see(events)
+
+    def _agreement(self, room: RoomView) -> Agreement:
+        if room.number not in self._agreements:
+            self._agreements[room.number] = Agreement(self.findings)
+        return self._agreements[room.number]
+
+    def _other(self, connection: Connection, frame: Frame) -> None:
+        opcode = frame.opcode
+        if opcode == PING:
+            self._send(connection, client_frame(frame.payload, PONG))
+        elif opcode == CLOSE:
+            code = int.from_bytes(frame.payload[:2]) if len(frame.payload) > 1 else 1005
+            reason = frame.payload[2:].decode("utf-8", "replace")
+            self._on_lost(
+                connection, f"closed by the server with {code}" + (f" ({reason})" if reason else "")
+            )
+        elif not frame.final or connection.parts:
+            self._fragment(connection, frame)
+        elif opcode == TEXT and self.protocol.has_acks:
+            self._reply(connection, frame.payload)
+
+    def _fragment(self, connection: Connection, frame: Frame) -> None:
+        """A message in several frames: put together, and read again as if it had come in one."""
+        connection.parts.append(frame)
+        payload = b"".join(part.payload for part in connection.parts)
+        if len(payload) > LARGEST_FRAME:
+            self._on_lost(connection, f"message of more than {LARGEST_FRAME} bytes")
+        elif frame.final:
+            opcode = connection.parts[0].opcode
+            connection.parts = []
+            # The tail is whatever follows in the stream: it must not be mixed with this message.
+            tail = connection.tail
+            self.digest_bytes(connection, _unmasked(opcode, payload))
+            connection.tail = tail
+
+    def _reply(self, connection: Connection, payload: bytes) -> None:
+        """A chat operation that isn't a message."""
+        reply = parse_reply(payload)
+        op = reply["op"]
+        if op == "ack":
+            self._ack(connection, reply)
+        elif op == "joined" and connection.state is State.JOINING:
+            self.joined(connection, int(reply.get("head", 0)))
+        elif op == "error":
+            self._error(connection, reply)
+        elif op == "welcome":
+            self._welcome(reply)
+        elif op == "gap":
+            self.findings["gaps told by the server"] += 1
+        elif op == "bye":
+            self.counts.errors[f"bye {reply.get('code')}: {reply.get('reason')}"] += 1
+        elif not op:
+            self.counts.errors["text that is no operation"] += 1
+        else:
+            self.counts.signals += 1
+
+    def _welcome(self, reply: dict[str, Any]) -> None:
+        limits = reply.get("limits")
+        rate = limits.get("rate") if isinstance(limits, dict) else None
+        if isinstance(rate, int | float):
+            self.allowed_rate = float(rate)
+
+    def _ack(self, connection: Connection, reply: dict[str, Any]) -> None:
+        self.counts.acks += 1
+        connection.acks += 1
+        seq = reply.get("seq")
+        if isinstance(seq, int):
+            connection.room.head = max(connection.room.head, seq)
+        if connection.unacked:
+            stamp = connection.unacked.popleft()
+            if self.counts.window_ns[0] <= stamp < self.counts.window_ns[1]:
+                self.counts.ack_latencies[(time.monotonic_ns() - stamp) // 1000] += 1
+        if connection.book is not None:
+            connection.book.ack(reply, connection.sent)
+
+    def _error(self, connection: Connection, reply: dict[str, Any]) -> None:
+        if connection.state is State.JOINING:
+            self._on_lost(connection, f"join refused: {reply.get('code')}: {reply.get('message')}")
+            return
+        self.counts.errors[f"error {reply.get('code')}: {reply.get('message')}"] += 1
+        if isinstance(reply.get("re"), str) and connection.unacked:
+            connection.unacked.popleft()
+            connection.room.refused += 1
+            connection.returned += 1
+            self._on_returned(connection, 1)
+
+
+def _unmasked(opcode: int, payload: bytes) -> bytes:
+    """``payload`` as one server frame."""
+    return bytes((0x80 | opcode, 127)) + len(payload).to_bytes(8) + payload
