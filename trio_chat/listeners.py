@@ -114,12 +114,12 @@ def close_listeners(config: Config, listeners: list[socket.socket]) -> None:
         sock.close()
 
 
-def url_of(config: Config, listeners: list[socket.socket]) -> tuple[str, int]:
+def url_of(config: Config, listeners: list[socket.socket], *, tls: bool) -> tuple[str, int]:
     """The server's URL and port; for a Unix socket ``http+unix://PATH`` and 0; ``""`` and 0 without
     listeners."""
     if not listeners:
         return "", 0
-    scheme = "https" if config.tls_cert is not None else "http"
+    scheme = "https" if tls else "http"
     if config.unix is not None:
         return f"{scheme}+unix://{config.unix}", 0
     port = listeners[0].getsockname()[1]

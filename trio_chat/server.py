@@ -34,6 +34,7 @@ from .metrics import Metrics
 from .wire.connection import Connection
 from .wire.heartbeat import Heartbeat
 from .wire.poller import Poller
+from .wire.tls import TLSTransport
 from .wire.transport import SocketTransport, StreamTransport, Transport
 
 logger = logging.getLogger("trio_chat.server")
@@ -61,7 +62,7 @@ class Server:
     ) -> None:
         self.config = config
         self.hub = hub
-        self.url, self.port = url_of(config, listeners)
+        self.url, self.port = url_of(config, listeners, tls=tls is not None)
         self.connections: set[Connection] = set()
         """The open WebSockets."""
         self._metrics = Metrics(hub, self.connections)
@@ -104,11 +105,7 @@ class Server:
 
     async def _serve_socket(self, sock: socket.socket, peer: str | None) -> None:
         transport: Transport
-        if self._tls is None:
-            transport = SocketTransport(sock)
-        else:
-            stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-            transport = StreamTransport(trio.SSLStream(stream, self._tls, server_side=True))
+        transport = SocketTransport(sock) if self._tls is None else TLSTransport(sock, self._tls)
         await self._serve(transport, sock, peer, tls=self._tls is not None)
 
     async def serve_stream(self, stream: trio.abc.Stream, peer: str | None = None) -> None:
@@ -205,11 +202,15 @@ class Server:
         connection.close(1012, "the server restarts", retry_after=0.5 + self.hub.rng.random() * spread)
 
 
-def _tls_context(config: Config) -> ssl.SSLContext | None:
-    if config.tls_cert is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(config.tls_cert, config.tls_key)
+def _tls_context(config: Config, given: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    context = given
+    if given is None and config.tls_cert is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(config.tls_cert, config.tls_key)
+    if context is not None:
+        if context.protocol is ssl.PROTOCOL_TLS_CLIENT:
+            raise ValueError("ssl_context: a server's (ssl.Purpose.CLIENT_AUTH), not a client's")
+        context.options |= ssl.OP_NO_RENEGOTIATION
     return context
 
 
@@ -218,6 +219,7 @@ async def serve(
     *,
     upgrade: UpgradeHandler | None = None,
     endpoints: Mapping[str, Endpoint | EndpointHandler] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
     clock: Callable[[], float] = time.time,
     rng: random.Random | None = None,
     log: EventLog | None = None,
@@ -228,6 +230,8 @@ async def serve(
 
     ``upgrade`` decides about each client of ``/ws`` and ``/relay`` whose ``Origin`` is allowed; ``endpoints``
     adds WebSocket endpoints by path, each with its own upgrade handler if given as an `Endpoint`.
+    ``ssl_context`` serves TLS with a context of your own (client certificates, several names) instead of the
+    files in ``config``; renegotiation is switched off in it.
     ``clock`` (Unix time in seconds) and ``rng`` can be replaced to make a run repeatable. ``log`` is an
     opened event log to use instead of the one that ``config`` names. Without ``listen`` there are no
     sockets: connections come through `Server.serve_stream`.
@@ -240,7 +244,7 @@ async def serve(
     for path in endpoints or {}:
         if not path.startswith("/") or path in OWN_PATHS or path.startswith(("/relay/", "/static/")):
             raise ValueError(f"endpoints: a path like /echo that is not the server's own, not {path!r}")
-    tls = _tls_context(config)
+    tls = _tls_context(config, ssl_context)
     async with AsyncExitStack() as stack:
         if log is None:
             log = await stack.enter_async_context(open_log(config.log, sync=config.sync, clock=clock))

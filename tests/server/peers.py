@@ -32,6 +32,7 @@ async def serving(
     *,
     upgrade: Callable[[trio_chat.UpgradeRequest], Awaitable[Any]] | None = None,
     endpoints: Mapping[str, Any] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
     **settings: Any,
 ) -> AsyncIterator[trio_chat.Server]:
     """A server for the time of the block; it is cancelled at the end, and must then be gone at once."""
@@ -39,7 +40,9 @@ async def serving(
     config = trio_chat.Config(**(defaults | settings))
 
     async def run(task_status: trio.TaskStatus[trio_chat.Server]) -> None:
-        await trio_chat.serve(config, upgrade=upgrade, endpoints=endpoints, task_status=task_status)
+        await trio_chat.serve(
+            config, upgrade=upgrade, endpoints=endpoints, ssl_context=ssl_context, task_status=task_status
+        )
 
     with trio.fail_after(SECONDS):
         async with trio.open_nursery() as nursery:

@@ -19,7 +19,10 @@ from trio_chat import door
 from trio_chat.client import Message, open_client
 
 from .peers import (
+    BINARY,
     CLOSE,
+    PING,
+    PONG,
     TEXT,
     Answer,
     ask,
@@ -290,6 +293,58 @@ async def test_a_tls_client_that_reads_nothing_is_cut(certified: Certified) -> N
                     await peer.send_frame(TEXT, b"x" * 60_000)
         await until(lambda: not server.connections)
         server.stop()
+
+
+async def test_tls_members_that_read_slowly_get_every_byte_in_order(certified: Certified) -> None:
+    """Whatever the socket takes of a record at a time: large messages among small ones, sent while the member
+    doesn't read, arrive whole; and the server reads on meanwhile."""
+    sent = [bytes((n % 251,)) * (1 + n * 7919 % 60_000) for n in range(300)]
+    async with (
+        serving(**certified.files, outbox=64 << 20) as server,
+        connected(server, "/relay/x?echo=0", tls=certified.trusting) as sender,
+        connected(server, "/relay/x", tls=certified.trusting) as member,
+    ):
+        for payload in sent:
+            await sender.send_frame(BINARY, payload)
+        await sender.send_frame(PING, b"read?")
+        assert await sender.frame() == (PONG, b"read?")
+        await until(lambda: any(c.outbox.waiting_bytes > 1 << 20 for c in server.connections))
+        for payload in sent:
+            assert await member.frame() == (BINARY, payload)
+
+
+async def test_many_frames_in_one_tls_record_are_all_read(certified: Certified) -> None:
+    """Nothing that is decrypted already waits inside TLS for the next byte to come."""
+    async with (
+        serving(**certified.files) as server,
+        connected(server, "/relay/x", tls=certified.trusting) as peer,
+    ):
+        frames = [str(n).encode() for n in range(20_000)]
+        await peer.stream.send_all(b"".join([client_frame(TEXT, payload) for payload in frames]))
+        for payload in frames:
+            assert await peer.frame() == (TEXT, payload)
+
+
+async def test_an_embedder_s_own_context(certified: Certified) -> None:
+    """It is used as it is: here it asks for nothing older than TLS 1.3."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certified.files["tls_cert"], certified.files["tls_key"])
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    old = ssl.create_default_context()
+    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with serving(ssl_context=context) as server:
+        assert server.url == f"https://127.0.0.1:{server.port}"
+        await chat(server, tls=certified.trusting)
+        async with await open_stream(server) as carrier:
+            with pytest.raises(trio.BrokenResourceError):
+                await trio.SSLStream(carrier, old).do_handshake()
+
+
+async def test_a_client_s_context_is_refused(certified: Certified) -> None:
+    """At the start, in words, and not at each handshake."""
+    with pytest.raises(ValueError, match="ssl_context: a server's"):
+        await trio_chat.serve(trio_chat.Config(log="memory:"), ssl_context=certified.trusting)
 
 
 async def test_sockets_are_not_inherited() -> None:

@@ -30,7 +30,7 @@ import trio_websocket
 from .frames import CLOSE, FrameReader, Message, WireError, close_reason, first_control
 from .outbox import Outbox
 from .poller import Poller
-from .transport import RECEIVE_BYTES, Transport
+from .transport import Transport
 
 logger = logging.getLogger("trio_chat.wire")
 
@@ -331,7 +331,7 @@ class Connection(trio.abc.Stream):
         if self._parked is None or sock is None:
             return 0
         try:
-            data = sock.recv(RECEIVE_BYTES)
+            data = self._transport.receive_now()
         except BlockingIOError:
             return 0
         except OSError:

@@ -17,6 +17,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from .transport import Begun
+
 _MAX_PIECES = 4096
 """A piece costs some 100 bytes beyond its content, most of which is shared by all members of a room."""
 _MAX_OFFERED = _MAX_PIECES // 4
@@ -68,17 +70,20 @@ class Outbox:
     def offer(self, data: bytes) -> bool:
         """Take ``data`` whole and return True, or return False and take nothing because too much waits."""
         if not self.waiting_bytes:
+            self._begun = False
             try:
                 sent = self._try_send(data)
-            except BlockingIOError:
+            except BlockingIOError as error:
                 sent = 0
+                self._begun = isinstance(error, Begun)
             except OSError:
                 self.shut()
                 return True
             if sent == len(data):
                 return True
-            data = data[sent:]
-            self._begun = sent > 0
+            if sent:
+                data = data[sent:]
+                self._begun = True
         elif self.waiting_bytes + len(data) > self.max_bytes or self._pieces >= _MAX_OFFERED:
             return False
         return self._enqueue(data)

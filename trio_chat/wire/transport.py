@@ -2,9 +2,9 @@
 
 Owns one file descriptor (or stream) and closes it. Knows no frames.
 
-A plain non-blocking socket can be written without a task switch (``try_send``); on TLS and on in-memory
-streams there is no such socket, so ``try_send`` always says "would block" and everything goes through the
-writer.
+A non-blocking socket can be read and written without a task switch (``receive_now``, ``try_send``); under
+other streams there is no such socket, so ``try_send`` always says "would block" and everything goes through
+the writer. TLS on a socket is in `trio_chat.wire.tls`.
 """
 
 import contextlib
@@ -23,16 +23,29 @@ _RESET = struct.pack("ii", 1, 0)
 """``struct linger``: on, 0 seconds."""
 
 
+class Begun(BlockingIOError):
+    """Nothing of the data counts as sent, but its beginning may be on its way: it must be sent next."""
+
+
 class Transport(Protocol):
     """What a connection needs of its bytes' carrier."""
 
     @property
     def socket(self) -> socket.socket | None:
-        """The plain socket, where there is one that may be read directly."""
+        """The descriptor to wait for before `receive_now`, where there is one."""
         ...
 
     def try_send(self, data: bytes) -> int:
-        """Write what goes now; `BlockingIOError` if nothing does, `OSError` if the peer is gone."""
+        """Write what goes now, and return how much of ``data`` that was.
+
+        Raises `BlockingIOError` if nothing goes (`Begun` if even so ``data`` must come next), another
+        `OSError` if the peer is gone.
+        """
+        ...
+
+    def receive_now(self) -> bytes:
+        """What is there now, or ``b""`` at the end; `BlockingIOError` if nothing is, `OSError` if the peer
+        is gone."""
         ...
 
     async def send_some(self, data: memoryview) -> int:
@@ -77,6 +90,9 @@ class SocketTransport:
             except OSError as error:
                 raise trio.BrokenResourceError from error
 
+    def receive_now(self) -> bytes:
+        return self.socket.recv(RECEIVE_BYTES)
+
     async def receive(self) -> bytes:
         while True:
             try:
@@ -92,18 +108,28 @@ class SocketTransport:
             self.socket.shutdown(socket.SHUT_WR)
 
     def cut(self) -> None:
-        with contextlib.suppress(OSError):
-            # Unsent data is of no use any more: the close that follows is a reset and frees it.
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self.socket.shutdown(socket.SHUT_RDWR)
+        cut_socket(self.socket)
 
     async def aclose(self) -> None:
-        trio.lowlevel.notify_closing(self.socket)
-        self.socket.close()
+        close_socket(self.socket)
+
+
+def cut_socket(sock: socket.socket) -> None:
+    """End both directions; the close that follows is a reset, because what was not sent is of no use."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def close_socket(sock: socket.socket) -> None:
+    """Close, and wake whoever waits for it under Trio."""
+    if sock.fileno() >= 0:
+        trio.lowlevel.notify_closing(sock)
+        sock.close()
 
 
 class StreamTransport:
-    """Any Trio stream: TLS, in memory, or an embedder's own."""
+    """Any Trio stream: in memory, or an embedder's own, TLS too."""
 
     __slots__ = ("_ended", "_receiving", "_sending", "_stream", "socket")
 
@@ -117,6 +143,9 @@ class StreamTransport:
     def try_send(self, data: bytes) -> int:
         if self._ended:
             raise BrokenPipeError
+        raise BlockingIOError
+
+    def receive_now(self) -> bytes:
         raise BlockingIOError
 
     async def send_some(self, data: memoryview) -> int:
