@@ -271,19 +271,19 @@ class Link:
     async def _write(self) -> None:
         try:
             async for frame in self._unsent:
-                await self._wait_for_pace()
+                await self._wait_for_pace(schema.cost(len(frame.encode())))
                 await self._websocket.send_message(frame)
         except trio_websocket.ConnectionClosed:
             pass  # `receive` says why
         finally:
             self._written.set()
 
-    async def _wait_for_pace(self) -> None:
+    async def _wait_for_pace(self, cost: int) -> None:
         if self._pace is None:
             return
         rate, burst = self._pace
         now = trio.current_time()
-        self._tokens = min(burst, self._tokens + (now - self._tokens_at) * rate) - 1
+        self._tokens = min(burst, self._tokens + (now - self._tokens_at) * rate) - cost
         self._tokens_at = now
         if self._tokens < 0:
             await trio.sleep(-self._tokens / rate)

@@ -168,7 +168,8 @@ class Config:
     rate: float = attrs.field(
         default=10.0, validator=_in_range(0, 1e9, "operations per second (0: no limit)")
     )
-    """Chat operations per second of one connection: beyond it they wait; for too long: 4029. 0: no limit."""
+    """Chat operations per second of one connection: beyond it they wait; for too long: 4029. 0: no limit.
+    One of more than 4 KiB counts once for each 4 KiB."""
     burst: int = attrs.field(default=20, validator=_in_range(1, 1_000_000_000, "operations"))
     """Chat operations of one connection that pass at once before the rate applies."""
     outbox: int = attrs.field(default=_MIB, validator=_size(4 * _KIB, _GIB))

@@ -4,13 +4,13 @@ Owns the routes, who is let in, and how many. Refuses to know what a WebSocket d
 open: it hands on what makes its handler.
 
 Everything that isn't an upgrade is answered here and its connection closed. An upgrade that is let in holds a
-place (see `Places`) from before the upgrade handler runs until the WebSocket is over.
+place (see `trio_chat.front.places`) from before the upgrade handler runs until the WebSocket is over.
 """
 
 import logging
 import socket
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import cast
 
@@ -26,12 +26,12 @@ from .config import Config
 from .front.address import (
     MAX_PROXY_V2_BYTES,
     TrustedProxies,
-    limit_key,
     parse_proxy_header,
     starts_proxy_header,
 )
 from .front.handshake import check_handshake, synthetic_head
 from .front.head import BadRequest, HeadReader, RequestHead, Response, encode_response, shown, text_response
+from .front.places import Places
 from .front.static import StaticFiles
 from .front.upgrade import Accept, Reject, UpgradeHandler, UpgradeRequest, allow_origins
 from .metrics import CONTENT_TYPE, Metrics
@@ -46,6 +46,9 @@ access = logging.getLogger("trio_chat.access")
 
 HEAD_SECONDS = 10.0
 """How long PROXY header, TLS and the request head may take together."""
+MAX_UNREAD = 500
+"""Requests that may be incomplete at once. One more, and the oldest has to go: whoever sends its head at once
+is served, however many don't."""
 UPGRADE_SECONDS = 30.0
 """How long an upgrade handler may take."""
 RESPONSE_SECONDS = 10.0
@@ -53,6 +56,9 @@ RESPONSE_SECONDS = 10.0
 
 OWN_PATHS = frozenset({"/", "/ws", "/healthz", "/readyz", "/metrics", "/favicon.ico"})
 """What the server answers itself, beside ``/relay/`` and ``/static/``; endpoints are mounted elsewhere."""
+
+_TOO_LATE = text_response(408, "the request took too long")
+_TOO_MANY = text_response(503, "too many requests are incomplete", (("Retry-After", "1"),))
 
 EndpointHandler = Callable[[WebSocket], Awaitable[None]]
 MakeHandler = Callable[[Connection], Handler]
@@ -67,36 +73,6 @@ class Endpoint:
 
     handler: EndpointHandler
     upgrade: UpgradeHandler | None = None
-
-
-class Places:
-    """How many WebSockets there may be, in all and for one client address (an IPv6 /64 counts as one)."""
-
-    def __init__(self, most: int, most_per_client: int) -> None:
-        self._most = most
-        self._most_per_client = most_per_client
-        self._taken = 0
-        self._per_client: Counter[str] = Counter()
-
-    def take(self, client: str) -> Reject | None:
-        """Take a place, or say why there is none. A place is given back with `free`."""
-        if self._taken >= self._most:
-            return Reject(503, "this server is full", (("Retry-After", "5"),))
-        key = limit_key(client)
-        if self._per_client[key] >= self._most_per_client:
-            text = f"more than {self._most_per_client} connections from {client}"
-            return Reject(429, text, (("Retry-After", "5"),))
-        self._taken += 1
-        self._per_client[key] += 1
-        return None
-
-    def free(self, client: str) -> None:
-        """Give one place back."""
-        self._taken -= 1
-        key = limit_key(client)
-        self._per_client[key] -= 1
-        if not self._per_client[key]:
-            del self._per_client[key]
 
 
 @attrs.frozen
@@ -136,6 +112,7 @@ class FrontDoor:
         self._static = StaticFiles.load()
         self._ids = 0
         self.places = Places(config.max_connections, config.max_per_ip)
+        self._unread: dict[trio.CancelScope, None] = {}
         self.closing = False
         """The server drains: no more upgrades."""
 
@@ -148,8 +125,9 @@ class FrontDoor:
         """
         reader = HeadReader()
         head: RequestHead | None = None
+        refusal: Response | None = None
         spoken = not tls
-        with trio.move_on_after(HEAD_SECONDS):
+        with trio.move_on_after(HEAD_SECONDS) as reading, self._awaiting(reading):
             try:
                 data = b""
                 if sock is not None and self._proxies.trusts(peer):
@@ -161,13 +139,11 @@ class FrontDoor:
                         return None
                     head, data = reader.feed(data), b""
             except BadRequest as error:
-                if spoken:
-                    await self._respond(transport, error.response(), None, peer)
-                return None
-        if head is None and not spoken:
-            return None  # nobody to answer: TLS has not begun
+                refusal = error.response()
         if head is None:
-            await self._respond(transport, text_response(408, "the request took too long"), None, peer)
+            if spoken:  # else there is nobody to answer: TLS has not begun
+                late = _TOO_LATE if trio.current_time() >= reading.deadline else _TOO_MANY
+                await self._respond(transport, refusal or late, None, peer)
             return None
         try:
             found = await self._upgraded(head, reader.rest, peer, tls)
@@ -177,6 +153,19 @@ class FrontDoor:
             return found
         await self._respond(transport, self._plain(head) if found is None else found, head, peer)
         return None
+
+    @contextmanager
+    def _awaiting(self, scope: trio.CancelScope) -> Iterator[None]:
+        """Have the oldest of those whose head is awaited go if they are too many; ``scope`` is the newest."""
+        self._unread[scope] = None
+        if len(self._unread) > MAX_UNREAD:
+            oldest = next(iter(self._unread))
+            del self._unread[oldest]
+            oldest.cancel()
+        try:
+            yield
+        finally:
+            self._unread.pop(scope, None)
 
     async def _announced(self, sock: socket.socket, peer: str | None) -> tuple[str | None, bytes]:
         """The client that trusted ``peer``'s PROXY header names, and what was read but is no such header.
@@ -248,7 +237,7 @@ class FrontDoor:
         self._ids += 1
         label = Label(self._ids, client.address, shown(head.path))
         refusal = Reject(503, "this server is stopping", (("Retry-After", "1"),)) if self.closing else None
-        refusal = refusal or self.places.take(client.address)
+        refusal = refusal or self.places.take(client.address, trio.current_time())
         if refusal is not None:
             return self._refuse(refusal, label)
         entry: Entry | None = None

@@ -129,7 +129,7 @@ async def test_senders_wait_for_a_fan_out_that_is_behind(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What waits for a room's fan-out is bounded, and nothing of it is lost."""
-    monkeypatch.setattr(relay, "_MAX_PENDING", 2000)
+    monkeypatch.setattr(relay, "MAX_PENDING_BYTES", 2000)
     most = 0
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(talking())

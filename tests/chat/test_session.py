@@ -416,6 +416,17 @@ async def test_a_client_above_its_rate_is_slowed_down(autojump_clock: MockClock)
         assert trio.current_time() - began == pytest.approx(2.0, abs=0.2)
 
 
+async def test_long_operations_count_several_times(autojump_clock: MockClock) -> None:
+    """Bytes have a rate too: one operation for each 4 KiB that has begun."""
+    async with talking(rate=10.0, burst=5) as server, client(server) as ann:
+        await ann.ask("join", room="lobby")
+        await trio.sleep(10)
+        began = trio.current_time()
+        for _ in range(10):
+            await ann.ask("say", room="lobby", text="x" * 9000)
+        assert trio.current_time() - began == pytest.approx((10 * 3 - 5) / 10, abs=0.4)
+
+
 async def test_a_client_that_will_not_slow_down_is_closed(autojump_clock: MockClock) -> None:
     """Who keeps exceeding its rate gets `bye` and 4029."""
     async with talking(rate=10.0, burst=5) as server, client(server) as ann:

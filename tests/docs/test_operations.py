@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import importlib
 import os
 import re
 import shutil
@@ -71,6 +72,13 @@ def test_the_unit_is_the_real_one(name: str) -> None:
         assert unit
     else:
         assert not unit
+
+
+@pytest.mark.parametrize("row", table(PAGE.section("Limits")), ids=lambda row: row[2])
+def test_a_limit_is_the_real_one(row: list[str]) -> None:
+    """The table's value is that of the name in the source."""
+    module, _, name = row[2].rpartition(".")
+    assert getattr(importlib.import_module(f"trio_chat.{module}"), name) == float(row[1])
 
 
 def test_every_option_on_the_page_is_one() -> None:

@@ -1,5 +1,6 @@
 """A server on real sockets, and clients that speak bytes: every good and bad thing a peer may do."""
 
+import ctypes
 import json
 import logging
 import os
@@ -284,6 +285,13 @@ def reset(stream: trio.SocketStream) -> None:
     """Hang up with a TCP reset."""
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     stream.socket.close()
+
+
+def vanish(stream: trio.SocketStream) -> None:
+    """Be gone without a word, as by a pulled cable: Linux drops whatever arrives, and confirms none of it."""
+    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+    program = struct.pack("HxxxxxxP", 1, ctypes.addressof(drop_all))
+    stream.setsockopt(socket.SOL_SOCKET, 26, program)  # SO_ATTACH_FILTER
 
 
 class Refused(Exception):

@@ -2,6 +2,7 @@
 
 import gc
 import random
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
@@ -25,12 +26,14 @@ from .peers import (
     client_frame,
     connected,
     head,
+    lines,
     open_files,
     open_stream,
     reset,
     serving,
     troubles,
     until,
+    vanish,
 )
 
 MIB = 1024 * 1024
@@ -252,6 +255,32 @@ async def test_silence_is_found_out() -> None:
             await until(lambda: len(server.connections) < 2)
         assert len(server.connections) == 2
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what the peer's system has confirmed")
+async def test_a_peer_that_vanishes_is_found_while_data_waits(caplog: pytest.LogCaptureFixture) -> None:
+    """It is cut after two heartbeats, sooner than one that is there and only doesn't read."""
+    async with (
+        serving(heartbeat=0.4, outbox=64 << 20) as server,
+        connected(server, "/relay/x?echo=0") as sender,
+        connected(server, "/relay/x") as lost,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def read() -> None:
+            while await lost.frame() is not None:
+                pass
+
+        nursery.start_soon(read)
+        await sender.send_frame(BINARY, b"x")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert isinstance(lost.stream, trio.SocketStream)
+        vanish(lost.stream)
+        for _ in range(300):  # more than the system keeps for a connection
+            await sender.send_frame(BINARY, b"x" * 60_000)
+        await until(lambda: len(server.connections) == 1)
+        nursery.cancel_scope.cancel()
+    assert lines(caplog, "closed")[0].getMessage() == "closed: 1006 unreachable for two heartbeats"
 
 
 async def test_a_peer_that_reads_nothing_is_closed_with_4008() -> None:

@@ -10,7 +10,19 @@ import trio
 import trio_chat
 from trio_chat import door
 
-from .peers import Refused, ask, connected, head, open_stream, reset, serving, troubles, until
+from .peers import (
+    Answer,
+    Refused,
+    ask,
+    connected,
+    head,
+    open_stream,
+    read_all,
+    reset,
+    serving,
+    troubles,
+    until,
+)
 
 Upgrade = Callable[[trio_chat.UpgradeRequest], Awaitable[Any]]
 
@@ -169,3 +181,22 @@ async def test_a_place_comes_back_when_the_client_leaves_at_once() -> None:
         assert not server.connections
         assert not server.hub.rooms
         assert not server.hub.relay.rooms
+
+
+async def test_heads_that_never_come_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest of too many is told why and let go; whoever sends its head is served, before and after."""
+    monkeypatch.setattr(door, "MAX_UNREAD", 3)
+    async with serving() as server, AsyncExitStack() as stack:
+        waiting = []
+        for _ in range(5):
+            stream = await stack.enter_async_context(await open_stream(server))
+            await stream.send_all(b"GET /ws HTTP/1.1\r\n")
+            waiting.append(stream)
+            await until(lambda: server._open == len(waiting))
+        for stream in waiting[:2]:
+            answer = Answer.parse(await read_all(stream))
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+            assert answer.text == "too many requests are incomplete"
+        for _ in range(3):
+            async with connected(server) as peer:
+                await peer.join()

@@ -10,7 +10,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, 
 from trio_chat.chat.relay import RelayMember
 from trio_chat.config import Config
 from trio_chat.testing import MemoryServer, open_memory_server
-from trio_chat.wire.connection import CLOSE_SECONDS
+from trio_chat.wire.connection import CLOSE_SECONDS, MAX_CONTROLS, MAX_DELAYED_CONTROLS
 from trio_chat.wire.endpoint import WebSocket
 from trio_chat.wire.frames import BINARY, CLOSE, PING, TEXT
 from trio_chat.wire.heartbeat import STALL_INTERVALS
@@ -363,6 +363,43 @@ async def test_a_handler_that_fails_at_the_end_harms_nobody(
         await other.send(TextMessage("still here"))
         assert await other.next() == TextMessage("still here")
     assert errors() == ["handler failed at the end"]
+
+
+# --- control frames ---------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [PING, 10], ids=["ping", "pong"])
+async def test_a_flood_of_control_frames_is_slowed_down_and_then_closed(
+    autojump_clock: MockClock, server: MemoryServer, kind: int
+) -> None:
+    """So many at once are taken as they come, then so many per second. 10 seconds later the end comes:
+    4029, and who goes on is cut."""
+    async with open_peer(server, "/relay/a") as peer:
+        began = trio.current_time()
+        flood = client(FIN | kind, b"x") * (MAX_CONTROLS + 2 * MAX_DELAYED_CONTROLS)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.stream.send_all, flood)
+            events = await peer.rest()
+            nursery.cancel_scope.cancel()
+        reason = "more than 100 control frames per second for too long"
+        assert events[-1] == CloseConnection(4029, reason)
+        assert trio.current_time() - began == pytest.approx(10 + CLOSE_SECONDS, abs=1)
+        pongs = sum(isinstance(event, Pong) for event in events)
+        answered = MAX_CONTROLS + MAX_DELAYED_CONTROLS if kind == PING else 0
+        assert pongs == pytest.approx(answered, abs=2)
+
+
+async def test_pings_with_pauses_are_no_offence(autojump_clock: MockClock, server: MemoryServer) -> None:
+    """A burst is answered at once, however often there is one."""
+    async with open_peer(server, "/relay/a") as peer:
+        for _ in range(20):
+            began = trio.current_time()
+            await peer.stream.send_all(client(FIN | PING, b"x") * MAX_CONTROLS)
+            pongs = 0
+            while pongs < MAX_CONTROLS:
+                pongs += isinstance(await peer.next(), Pong)
+            assert trio.current_time() == pytest.approx(began, abs=1e-6)
+            await trio.sleep(3)
 
 
 # --- the heartbeat ---------------------------------------------------

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from trio_chat.wire import outbox as module
 from trio_chat.wire.outbox import Outbox
+from trio_chat.wire.transport import Begun
 
 
 @attrs.define
@@ -285,6 +286,21 @@ async def test_dropping_spares_the_rest_of_a_partial_write() -> None:
     outbox.force(b"|bye")
     await outbox.run(peer.write, peer.on_drained)
     assert peer.received == b"begun|bye"
+
+
+async def test_dropping_spares_what_the_socket_may_have_begun() -> None:
+    """Of a write that TLS could not finish nobody knows how much is on its way: its bytes must come next."""
+    peer = Peer()
+
+    def try_send(data: bytes) -> int:
+        raise Begun
+
+    outbox = Outbox(try_send, peer.start_writer, 100)
+    outbox.offer(b"begun")
+    outbox.offer(b"dropped")
+    outbox.drop_waiting()
+    await outbox.run(peer.write, peer.on_drained)
+    assert peer.received == b"begun"
 
 
 async def test_dropping_what_has_not_begun_leaves_nothing() -> None:

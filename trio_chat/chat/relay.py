@@ -16,7 +16,7 @@ from ..wire.frames import Message, compressed, frame
 
 _AT_ONCE = 16
 """Members up to which a message is passed on without waiting for others that come in the same turn."""
-_MAX_PENDING = 1024 * 1024
+MAX_PENDING_BYTES = 1024 * 1024
 """Bytes that may wait for the fan-out of one room; then senders wait, and their sockets with them."""
 _SLICE_SECONDS = 0.0015
 _SECONDS_PER_WRITE, _SECONDS_PER_BYTE = 5e-6, 0.5e-9
@@ -164,7 +164,7 @@ class RelayMember:
 
     def take(self, messages: list[Message]) -> list[Message]:
         """Pass the messages on, unless too much waits in the room."""
-        if self.room.pending_bytes > _MAX_PENDING:
+        if self.room.pending_bytes > MAX_PENDING_BYTES:
             return messages
         self._relay.pass_on(self, self.room.encode(messages))
         return []
@@ -172,7 +172,7 @@ class RelayMember:
     async def on_messages(self, messages: list[Message]) -> None:
         """Pass the messages on when the room has space."""
         room = self.room
-        while room.pending_bytes > _MAX_PENDING:
+        while room.pending_bytes > MAX_PENDING_BYTES:
             if room.flushed is None:
                 room.flushed = trio.Event()
             await room.flushed.wait()

@@ -21,6 +21,8 @@ MAX_NAME_CHARS = 32
 MAX_ROOM_CHARS = 64
 MAX_TEXT_CHARS = 10_000
 """Even with every character escaped as ``\\uXXXX`` such a text fits the default message limit of 64 KiB."""
+OPERATION_BYTES = 4096
+"""What one operation may have in bytes before it counts as several against the rate."""
 MAX_HISTORY = 200
 DEFAULT_HISTORY = 50
 
@@ -301,6 +303,11 @@ def event_prefix(kind: str, room: str) -> str:
 def encode_event(prefix: str, seq: int, at_ms: int, body: str) -> bytes:
     """The bytes of a room event: ``prefix`` from `event_prefix`, ``body`` from `encode_body`."""
     return f'{prefix}{seq},"at":{at_ms // 1000}.{at_ms % 1000:03d},{body}'.encode()
+
+
+def cost(size_bytes: int) -> int:
+    """As how many operations one of so many bytes counts against the rate: so bytes have a rate too."""
+    return max(1, -(-size_bytes // OPERATION_BYTES))
 
 
 # --- names --------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ class Session:
             if isinstance(request, _WAITING) or (isinstance(request, schema.Say) and self._hub.busy):
                 return messages[index:]
             if self._config.rate:
-                self._bucket.take(trio.current_time())
+                self._bucket.take(trio.current_time(), schema.cost(len(payload)))
                 if self._throttled_at is not None:
                     self._rested()
             self._carry_out(request)
@@ -121,7 +121,7 @@ class Session:
             self._throttled_at = None  # it waits for the answers: slowing it down is enough
         for opcode, payload in messages:
             if self._config.rate:
-                await self._pace()
+                await self._pace(schema.cost(len(payload)))
             if self._outbox.crowded:
                 await self._outbox.flushed()
             if self._connection.closing:
@@ -198,10 +198,10 @@ class Session:
         if bad and self._bad.take(trio.current_time()):
             self._connection.close(4510, "too many bad requests")
 
-    async def _pace(self) -> None:
+    async def _pace(self, cost: int) -> None:
         """Delay a client that is faster than its rate; end one that won't slow down."""
         now = trio.current_time()
-        delay = self._bucket.take(now)
+        delay = self._bucket.take(now, cost)
         if not delay:
             self._rested()
             return

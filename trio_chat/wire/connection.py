@@ -34,6 +34,13 @@ from .transport import Transport
 
 logger = logging.getLogger("trio_chat.wire")
 
+CONTROLS_PER_SECOND = 100
+MAX_CONTROLS = 200
+"""Control frames of one client per second, and at once: beyond that they wait, and what follows them too. A
+ping costs some 60 us, and nobody needs more than one in a few seconds."""
+MAX_DELAYED_CONTROLS = 10 * CONTROLS_PER_SECOND
+"""How many in a row have to wait, 10 seconds' worth, before the connection is closed with 4029."""
+
 CLOSE_SECONDS = 5.0
 """How long writing what waits and the closing handshake may take together, before the connection is cut."""
 
@@ -115,7 +122,8 @@ class Connection(trio.abc.Stream):
     """See the module. ``on_over`` is called once, when all is over and the descriptor is free."""
 
     __slots__ = (
-        "_attending", "_control", "_finished", "_handler", "_head", "_nursery", "_on_over", "_opened",
+        "_attending", "_control", "_controls_delayed", "_controls_until", "_finished", "_handler", "_head",
+        "_nursery", "_on_over", "_opened",
         "_parked", "_poller", "_reader", "_rest", "_transport", "_websocket", "close_code", "close_reason",
         "label", "outbox", "silent_ticks", "stalled_ticks",
     )  # fmt: skip
@@ -149,6 +157,8 @@ class Connection(trio.abc.Stream):
         self.close_reason = ""
         self._attending = False
         self._control = b""
+        self._controls_until = 0.0
+        self._controls_delayed = 0
         self._finished = False
         self.silent_ticks = 0
         self.stalled_ticks = 0
@@ -261,6 +271,10 @@ class Connection(trio.abc.Stream):
         """Nothing is read from the peer: it is still opening, or what it asked for has to wait."""
         return self._opened is not None or self._attending
 
+    def unanswered_seconds(self) -> float:
+        """For how long the peer's system has not confirmed what was sent to it; 0 where that isn't known."""
+        return self._transport.unanswered_seconds()
+
     @property
     def closing(self) -> bool:
         """The connection ends or has ended: nothing offered now will arrive."""
@@ -287,7 +301,10 @@ class Connection(trio.abc.Stream):
             if self._control:
                 size = first_control(self._control)
                 control, self._control = self._control[:size], self._control[size:]
-                if self.close_code is None or control[0] & 0x0F == CLOSE:
+                if control[0] & 0x0F == CLOSE:
+                    return control
+                await self._pace_controls()
+                if self.close_code is None:
                     return control  # one by one: it can't answer a ping once it has begun to close
                 continue
             taken = await self._next()
@@ -300,6 +317,22 @@ class Connection(trio.abc.Stream):
                 self.close(taken.failure.code, taken.failure.reason)
             self._control = taken.control
         return b""
+
+    async def _pace_controls(self) -> None:
+        """Delay a client that sends too many pings and pongs; end one that won't stop."""
+        now = trio.current_time()
+        self._controls_until = max(now, self._controls_until) + 1 / CONTROLS_PER_SECOND
+        early = self._controls_until - now - MAX_CONTROLS / CONTROLS_PER_SECOND
+        if early <= 0:
+            self._controls_delayed = 0
+        elif self.close_code is None:
+            self._controls_delayed += 1
+            if self._controls_delayed > MAX_DELAYED_CONTROLS:
+                self.close(4029, f"more than {CONTROLS_PER_SECOND} control frames per second for too long")
+            else:
+                self._attending = True
+                await trio.sleep(early)
+                self._attending = False
 
     async def _next(self) -> Taken | None:
         """What of the next bytes needs this task; None at the end of the stream."""

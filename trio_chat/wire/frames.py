@@ -22,6 +22,8 @@ PING: Final = 9
 Message = tuple[int, bytes]
 """``(TEXT or BINARY, payload)``; the payload of a text message is valid UTF-8."""
 
+MAX_FRAGMENTS: Final = 1024
+"""Fragments of one message, and one more for each 64 bytes that it may have."""
 _MAX_CONTROL_PAYLOAD = 125
 _CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 """Those below 3000 that may stand in a close frame (RFC 6455 7.4.1 and the IANA registry)."""
@@ -112,7 +114,7 @@ class FrameReader:
         self._max_message = max_message_bytes
         self._deflate = deflate
         self._compressed = False
-        self._max_fragments = 1024 + max_message_bytes // 64
+        self._max_fragments = MAX_FRAGMENTS + max_message_bytes // 64
         self._buffer: bytearray | None = None
         self._needed = 0
         self._opcode = 0

@@ -7,7 +7,8 @@ count of silent ticks, which anything received sets back to 0.
 2. Silent for two: the connection is cut.
 3. Data waits and not a byte of it could be written for `STALL_INTERVALS`: closed with 4008. While data
    waits no ping can be sent, so silence alone ends nobody then: a reader that pauses for less than that is
-   not cut off.
+   not cut off. But where the system knows that nothing arrives at the peer's any more, two intervals are
+   enough for that too.
 """
 
 from collections.abc import Set as AbstractSet
@@ -50,6 +51,8 @@ class Heartbeat:
             outbox.progressed = False
             if connection.stalled_ticks >= STALL_INTERVALS * _TICKS:
                 connection.close(4008, "read nothing for too long while data was waiting", forget=True)
+            elif connection.stalled_ticks and connection.unanswered_seconds() >= 2 * self._interval:
+                connection.cut(1006, "unreachable for two heartbeats")
             return
         connection.stalled_ticks = 0
         connection.silent_ticks = 0 if connection.busy else connection.silent_ticks + 1

@@ -17,7 +17,7 @@ import ssl
 
 import trio
 
-from .transport import RECEIVE_BYTES, Begun, close_socket, cut_socket
+from .transport import RECEIVE_BYTES, Begun, close_socket, cut_socket, unanswered_seconds
 
 _RECORD_BYTES = 16 * 1024
 """The most that one TLS record carries (RFC 8446 section 5.1): so much is written, or not, at a time."""
@@ -130,6 +130,10 @@ class TLSTransport:
             with contextlib.suppress(OSError, ValueError):
                 self._tls.unwrap()
                 self._ended = True  # the peer's close_notify was there already
+
+    def unanswered_seconds(self) -> float:
+        """See `Transport.unanswered_seconds`."""
+        return unanswered_seconds(self._raw)
 
     def cut(self) -> None:
         """See `Transport.cut`."""

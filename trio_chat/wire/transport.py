@@ -10,6 +10,7 @@ the writer. TLS on a socket is in `trio_chat.wire.tls`.
 import contextlib
 import socket
 import struct
+import sys
 from typing import Protocol
 
 import trio
@@ -19,6 +20,8 @@ RECEIVE_BYTES = 64 * 1024
 _SEND_BYTES = 64 * 1024
 _LAST_WORD_SECONDS = 0.1
 """How long TLS's close_notify may take: it fits into the socket's buffer, or the peer doesn't read anyway."""
+_TCP_INFO = struct.Struct("8x 4x 4x 4x 4x I 28x I")
+"""Of Linux's ``struct tcp_info``: ``tcpi_unacked`` (segments) and ``tcpi_last_ack_recv`` (milliseconds)."""
 _RESET = struct.pack("ii", 1, 0)
 """``struct linger``: on, 0 seconds."""
 
@@ -50,6 +53,10 @@ class Transport(Protocol):
 
     async def send_some(self, data: memoryview) -> int:
         """Write some of ``data``, waiting until some goes. Raises `trio.BrokenResourceError`."""
+        ...
+
+    def unanswered_seconds(self) -> float:
+        """For how long the peer's system has not confirmed what was sent to it; 0 where that isn't known."""
         ...
 
     async def receive(self) -> bytes:
@@ -107,11 +114,28 @@ class SocketTransport:
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
 
+    def unanswered_seconds(self) -> float:
+        return unanswered_seconds(self.socket)
+
     def cut(self) -> None:
         cut_socket(self.socket)
 
     async def aclose(self) -> None:
         close_socket(self.socket)
+
+
+def unanswered_seconds(sock: socket.socket) -> float:
+    """For how long nothing was heard of segments that are under way. A peer that is there but doesn't read
+    confirms that too, so this tells a lost peer from a slow reader."""
+    if sys.platform != "linux" or sock.family == socket.AF_UNIX:
+        return 0.0
+    try:
+        unacked, last_ack_ms = _TCP_INFO.unpack(
+            sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        )
+    except (OSError, struct.error):
+        return 0.0
+    return last_ack_ms / 1000 if unacked else 0.0
 
 
 def cut_socket(sock: socket.socket) -> None:
@@ -147,6 +171,9 @@ class StreamTransport:
 
     def receive_now(self) -> bytes:
         raise BlockingIOError
+
+    def unanswered_seconds(self) -> float:
+        return 0.0
 
     async def send_some(self, data: memoryview) -> int:
         piece = data[:_SEND_BYTES]
