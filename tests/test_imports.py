@@ -81,11 +81,12 @@ LAYERS = [
     (("front",), ("front", "chat.schema")),
     (("chat",), ("chat", "wire", "log.base", "config")),
     (("client*", "terminal*"), ("client*", "terminal*", "chat.schema")),
-    (("metrics",), ("chat", "wire")),
+    (("metrics",), ("chat", "lag", "wire")),
     (("logs",), ()),
     (("listeners",), ("config",)),
+    (("lag",), ()),
     (("door",), ("chat", "config", "front", "metrics", "wire")),
-    (("server",), ("chat", "config", "door", "front", "listeners", "log", "metrics", "wire")),
+    (("server",), ("chat", "config", "door", "front", "lag", "listeners", "log", "metrics", "wire")),
     (("testing",), ("chat.schema", "config", "server")),
 ]
 

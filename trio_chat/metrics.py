@@ -6,12 +6,14 @@ on the hot path, a scrape reads them.
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from .chat.hub import Hub
+from .lag import BOUNDS, LoopLag
 from .wire.connection import Connection
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -48,10 +50,13 @@ class Counts:
 class ServerCollector(Collector):
     """Reads the numbers at each scrape. ``open_connections`` is the server's own set."""
 
-    def __init__(self, counts: Counts, hub: Hub, open_connections: AbstractSet[Connection]) -> None:
+    def __init__(
+        self, counts: Counts, hub: Hub, open_connections: AbstractSet[Connection], lag: LoopLag
+    ) -> None:
         self._counts = counts
         self._hub = hub
         self._open = open_connections
+        self._lag = lag
 
     def collect(self) -> Iterator[Metric]:
         """All metric families, documented in ``docs/operations.md``."""
@@ -77,9 +82,20 @@ class ServerCollector(Collector):
             ("trio_chat_accepted", "Accepted upgrades.", counts.accepted),
         ):
             yield CounterMetricFamily(name, text, value=value)
+        yield self._loop_turns()
         yield _labelled("trio_chat_rejected", "Refused upgrades.", "reason", counts.rejected)
         yield _labelled("trio_chat_closed", "Ended WebSockets by close code.", "code", counts.closed)
         yield _labelled("trio_chat_http_responses", "Plain HTTP answers.", "status", counts.requests)
+
+    def _loop_turns(self) -> Metric:
+        bounds = [*map(str, BOUNDS), "+Inf"]
+        counts = accumulate(self._lag.counts)
+        return HistogramMetricFamily(
+            "trio_chat_loop_turn_seconds",
+            "How long the event loop was held in one turn.",
+            buckets=list(zip(bounds, counts, strict=True)),
+            sum_value=self._lag.seconds,
+        )
 
     def _waiting_bytes(self) -> int:
         return sum(connection.outbox.waiting_bytes for connection in self._open)
@@ -97,10 +113,10 @@ def _labelled(
 class Metrics:
     """The exposition of one server."""
 
-    def __init__(self, hub: Hub, open_connections: AbstractSet[Connection]) -> None:
+    def __init__(self, hub: Hub, open_connections: AbstractSet[Connection], lag: LoopLag) -> None:
         self.counts = Counts()
         self._registry = CollectorRegistry()
-        self._registry.register(ServerCollector(self.counts, hub, open_connections))
+        self._registry.register(ServerCollector(self.counts, hub, open_connections, lag))
 
     def text(self) -> bytes:
         """All metrics, as `CONTENT_TYPE`."""

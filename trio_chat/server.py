@@ -27,6 +27,7 @@ from .chat.hub import Hub
 from .config import Config
 from .door import OWN_PATHS, Endpoint, EndpointHandler, FrontDoor
 from .front.upgrade import UpgradeHandler
+from .lag import LoopLag
 from .listeners import close_listeners, open_listeners, url_of
 from .log import open_log
 from .log.base import EventLog
@@ -61,13 +62,16 @@ class Server:
         endpoints: Mapping[str, Endpoint | EndpointHandler],
         poller: Poller | None,
         tls: ssl.SSLContext | None,
+        lag: LoopLag,
     ) -> None:
         self.config = config
         self.hub = hub
         self.url, self.port = url_of(config, listeners, tls=tls is not None)
         self.connections: set[Connection] = set()
         """The open WebSockets."""
-        self._metrics = Metrics(hub, self.connections)
+        self.lag = lag
+        """How long turns of the event loop take."""
+        self._metrics = Metrics(hub, self.connections, lag)
         self._door = FrontDoor(config, hub, self._metrics, upgrade, endpoints)
         self._tls = tls
         self._nursery = nursery
@@ -256,10 +260,15 @@ async def serve(
             stack.callback(poller.close)
         listeners = await open_listeners(config) if listen else []
         stack.callback(close_listeners, config, listeners)
+        lag = LoopLag()
+        trio.lowlevel.add_instrument(lag)
+        stack.callback(trio.lowlevel.remove_instrument, lag)
         async with trio.open_nursery() as tasks:
             await tasks.start(hub.run)
             async with trio.open_nursery() as connections:
-                server = Server(config, hub, listeners, connections, upgrade, endpoints or {}, poller, tls)
+                server = Server(
+                    config, hub, listeners, connections, upgrade, endpoints or {}, poller, tls, lag
+                )
                 if poller is not None:
                     connections.start_soon(poller.run)
                 connections.start_soon(Heartbeat(server.connections, config.heartbeat).run)
