@@ -175,8 +175,9 @@ def serve_command(file: str | None, options: dict[str, object]) -> int:
     from trio_chat.log.base import LogError
 
     # Nearly everything here dies by reference count, or lives as long as its connection: the collector's
-    # default of a look at every 700 objects made a handshake 30 % dearer (docs/performance.md).
-    gc.set_threshold(50_000, 50, 100)
+    # default of a look at every 700 objects made a handshake 30 % dearer (docs/performance.md). A look at
+    # 20,000 holds the event loop for some 5 ms.
+    gc.set_threshold(20_000, 100, 100)
     try:
         trio.run(_serve, config)
     except BaseException as raised:

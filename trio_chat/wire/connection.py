@@ -29,7 +29,7 @@ import trio_websocket
 
 from .frames import CLOSE, FrameReader, Message, WireError, close_reason, first_control
 from .outbox import Outbox
-from .poller import Poller
+from .poller import WAKE_BYTES, Poller
 from .transport import Transport
 
 logger = logging.getLogger("trio_chat.wire")
@@ -375,6 +375,7 @@ class Connection(trio.abc.Stream):
             self._poller.remove(sock.fileno())
             task, self._parked = self._parked, None
             trio.lowlevel.reschedule(task, outcome.Value(taken))
+            return max(WAKE_BYTES, len(data))
         return len(data)
 
     def _digest(self, data: bytes) -> Taken:
