@@ -120,7 +120,8 @@ class Server:
         Returns when the connection is over, so that it can be a handler of `trio.serve_listeners`.
         Cancelling cuts the connection.
         """
-        connection = await self._serve(StreamTransport(stream), None, peer, tls=False)
+        tls = isinstance(stream, trio.SSLStream)
+        connection = await self._serve(StreamTransport(stream), None, peer, tls=tls)
         if connection is not None:
             over = self._awaited[connection] = trio.Event()
             try:

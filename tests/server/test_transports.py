@@ -35,6 +35,7 @@ from .peers import (
     read_all,
     reset,
     serving,
+    shake_hands,
     until,
 )
 from .test_proxies import v1, v2
@@ -339,6 +340,21 @@ async def test_an_embedder_s_own_context(certified: Certified) -> None:
         async with await open_stream(server) as carrier:
             with pytest.raises(trio.BrokenResourceError):
                 await trio.SSLStream(carrier, old).do_handshake()
+
+
+async def test_an_embedder_s_tls_stream_counts_as_tls(certified: Certified) -> None:
+    """A stream handed in says by its type that the client sees https: a page of that origin is let in."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certified.files["tls_cert"], certified.files["tls_key"])
+    async with serving() as server, trio.open_nursery() as nursery:
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(
+            server.serve_stream, trio.SSLStream(theirs, context, server_side=True), "192.0.2.1"
+        )
+        stream = trio.SSLStream(ours, certified.trusting, server_hostname="127.0.0.1")
+        async with await shake_hands(stream, head("/ws", {"Origin": "https://chat.test"})) as peer:
+            await peer.join()
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_client_s_context_is_refused(certified: Certified) -> None:
