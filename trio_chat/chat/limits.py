@@ -32,9 +32,9 @@ MAX_WAITING_APPENDS: Final = 1024
 RESEND_SECONDS: Final = 300.0
 """How long a guest who came back without a resume token is recognised by name, id and text of a resent
 message."""
-SIGNAL_TICK: Final = 0.1
+SIGNAL_TICK: Final = 0.2
 """Seconds over which presence and typing are gathered; larger rooms wait longer (`SIGNALS_PER_SECOND`)."""
-SIGNALS_PER_SECOND: Final = 1000
+SIGNALS_PER_SECOND: Final = 500
 """Signal deliveries per second that one room may cause."""
 
 

@@ -52,7 +52,7 @@ class Signals:
             await self._wake.wait()
             self._wake = trio.Event()
             while self._due:
-                await trio.sleep(limits.SIGNAL_TICK)
+                await trio.sleep_until(min(self._due.values()))
                 now = trio.current_time()
                 for room in [room for room, due in self._due.items() if due <= now]:
                     del self._due[room]
