@@ -7,8 +7,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 from wire.streams import Gates, open_peer
 
-from trio_chat.chat import hub, limits
+from trio_chat.chat import limits
 from trio_chat.chat.schema import Message
+from trio_chat.chat.turns import Turns
 from trio_chat.wire.frames import payload_of
 
 from .talk import Client, Frame, client, clients, talking
@@ -138,7 +139,7 @@ async def test_who_joins_a_busy_large_room_misses_nothing(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Joining while a pump is under way and more is committed is followed by every later event."""
-    monkeypatch.setattr(hub, "slice_size", lambda size: 3)
+    monkeypatch.setattr(Turns, "writes", lambda turns, size: 3)
     messages = 120
     async with talking() as server, clients(server, "ann") as (ann,), trio.open_nursery() as nursery:
         crowd: list[list[int]] = []

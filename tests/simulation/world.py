@@ -25,8 +25,9 @@ import trio
 import trio.testing
 from trio._core import _run as trio_run
 
-from trio_chat.chat import hub, limits
+from trio_chat.chat import fanout, limits
 from trio_chat.chat.schema import MessageBody
+from trio_chat.chat.turns import Turns
 from trio_chat.config import Config
 from trio_chat.log.base import EventLog
 from trio_chat.log.seams import in_event_loop
@@ -386,8 +387,8 @@ def _deterministic(seed: int) -> Iterator[None]:
         patch(limits, "MAX_TAIL_EVENTS", 16)
         patch(limits, "MAX_BATCH", 8)
         patch(limits, "MAX_WAITING_APPENDS", 16)
-        patch(hub, "_AT_ONCE", 4)
-        patch(hub, "slice_size", lambda size: 1)
+        patch(fanout, "AT_ONCE", 4)
+        patch(Turns, "writes", lambda turns, size: 1)
         patch(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
         stack.callback(setattr, Connection, "__hash__", Connection.__hash__)
         Connection.__hash__ = lambda self: self.label.connection  # type: ignore[method-assign]

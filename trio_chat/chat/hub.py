@@ -1,16 +1,14 @@
-"""The hub: rooms in memory, the committer, and the tasks that move committed events to members.
+"""The hub: rooms in memory, the committer, and catching up from the log.
 
 Owns the rooms and the queue of appends. Refuses to know sockets and operations; sessions and in-process
 members come to it.
 
 The way of an event: `Hub.submit` -> committer (one batch, one commit) -> `Room.publish` -> a pass of the
-fan-out. Rules:
+fan-out (`trio_chat.chat.fanout`). Rules:
 
 1. Nothing reaches a room, and no sender is acknowledged, before the log has stored it.
 2. The queue is bounded: when it is full whoever has something to submit waits (`Hub.ready`), and the senders
    feel it.
-3. A fan-out hands the event loop back after some milliseconds. A larger room gets a task of its own (a pump)
-   while it has something to deliver, so that it delays neither other rooms nor the next commit.
 """
 
 import logging
@@ -24,23 +22,19 @@ import trio
 
 from ..log.base import Appended, Event, EventLog, LogUnavailable
 from . import limits
+from .fanout import FanOut
 from .guests import Guests
 from .local import LocalRoom, join
 from .pending import Pending
-from .relay import Relay, slice_size
+from .relay import Relay
 from .room import Member, Room, text_frame
 from .schema import Gap, MessageBody, User, encode, user_name
 from .signals import Signals
+from .turns import Turns
 
 logger = logging.getLogger("trio_chat.hub")
 
 _RETRY_READ_SECONDS = 1.0
-_FIRST_SLICE = 32
-_TURNS_TO_COMMIT = 3
-"""A pass hands the event loop back early once, for what the authors say next: the poller reads it, the
-committer takes it, and the log's thread begins with it while the pass goes on. Three turns, at some 20 us."""
-_AT_ONCE = 64
-"""Members up to which a fan-out isn't worth a task: some 300 us."""
 
 
 class Hub:
@@ -61,13 +55,14 @@ class Hub:
         self._max_waiting = max_waiting
         self.clock = clock
         self.rng = rng or random.Random()
-        self.relay = Relay()
+        self._turns = Turns()
+        self.relay = Relay(self._turns)
         self.signals: Signals = Signals()
         self.guests = Guests(log.secret, self.rng)
+        self.fan_out = FanOut(self._turns, self.page_bytes, self.release)
         self.rooms: dict[str, Room] = {}
         self.commits = 0
         self.events = 0
-        self.deliveries = 0
         self.log_failing = False
         """The last commit failed: not ready."""
         self._opening: dict[str, trio.Event] = {}
@@ -88,7 +83,7 @@ class Hub:
             self._nursery = nursery
             nursery.start_soon(self._commit)
             nursery.start_soon(self.signals.run)
-            nursery.start_soon(self.relay.run)
+            nursery.start_soon(self._turns.run)
             self.log.subscribe(self._grown_elsewhere)
             task_status.started()
             try:
@@ -259,7 +254,7 @@ class Hub:
             self.events += len(run)
             room.publish(run[0][0], [data for _, data in run])
             writes += len(room.members)
-            self._deliver(room)
+            self.fan_out.deliver(room)
             self._wake_followers(room)
             if writes > 500:
                 writes = 0
@@ -269,64 +264,7 @@ class Hub:
         for pending in batch:
             self._unpin(pending.room)
 
-    # --- fan-out -----------------------------------------------------------------------------------
-
-    def _deliver(self, room: Room) -> None:
-        """Pass what is new to the members: at once if they are few, else in a pump."""
-        if room.pumping:
-            return
-        if len(room.members) > _AT_ONCE:
-            room.pumping = True
-            assert self._nursery is not None
-            self._nursery.start_soon(self._pump, room)
-            return
-        while room.delivered < room.head:
-            page = room.page(room.delivered, self.page_bytes)
-            if page is None:
-                self._skip_to_head(room)
-                return
-            last, frames = page
-            packed = room.compressed(frames)
-            room.deliver(room.members, room.delivered, last, b"".join(frames), packed)
-            self.deliveries += len(room.members) * len(frames)
-            room.delivered = last
-        room.authors.clear()
-
-    async def _pump(self, room: Room) -> None:
-        """Pass what is new to the members of a larger room, slice by slice, until nothing is new.
-
-        The authors come first: they may have more to say, and the next commit runs in its thread while the
-        fan-out goes on here.
-        """
-        while room.delivered < room.head:
-            page = room.page(room.delivered, self.page_bytes)
-            if page is None:
-                self._skip_to_head(room)
-                break
-            last, frames = page
-            data, packed = b"".join(frames), room.compressed(frames)
-            members = [*room.authors, *room.members]
-            room.authors.clear()
-            size = slice_size(len(data))
-            after = room.delivered
-            start, stop = 0, min(size, _FIRST_SLICE)
-            while start < len(members):
-                room.deliver(members[start:stop], after, last, data, packed)
-                for _ in range(1 if start else _TURNS_TO_COMMIT):
-                    await trio.lowlevel.checkpoint()
-                start, stop = stop, stop + size
-            self.deliveries += len(room.members) * len(frames)
-            if room.delivered == after:  # else a hole was published meanwhile
-                room.delivered = last
-        room.pumping = False
-        self.release(room)
-
-    def _skip_to_head(self, room: Room) -> None:
-        """The tail no longer reaches back to what was delivered: members get the rest from the log."""
-        room.delivered = room.head
-        for member in list(room.members):
-            if member.live and member.cursor < room.head:
-                member.fall_behind()
+    # --- members -----------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def join(
@@ -378,7 +316,7 @@ class Hub:
             if not member.outbox.offer(b"".join(frames)):
                 return False
             member.cursor = last
-            self.deliveries += len(frames)
+            self.fan_out.deliveries += len(frames)
             await trio.lowlevel.checkpoint()
         if member in room.members:
             member.live = True

@@ -13,24 +13,15 @@ import trio
 
 from ..wire.connection import Connection
 from ..wire.frames import Message, compressed, frame
+from .turns import Steps, Turns
 
 _AT_ONCE = 16
 """Members up to which a message is passed on without waiting for others that come in the same turn."""
 MAX_PENDING_BYTES = 1024 * 1024
 """Bytes that may wait for the fan-out of one room; then senders wait, and their sockets with them."""
-_SLICE_SECONDS = 0.0015
-_SECONDS_PER_WRITE, _SECONDS_PER_BYTE = 5e-6, 0.5e-9
-"""What one write costs (measured; see docs/performance.md): a fan-out pauses for the event loop after a
-slice's worth."""
-
 
 Encoded = dict[int, bytes]
 """The same frames plain (0) and compressed, by window."""
-
-
-def slice_size(data_bytes: int) -> int:
-    """Members that one slice of a fan-out of so many bytes may serve before the event loop has its turn."""
-    return max(16, int(_SLICE_SECONDS / (_SECONDS_PER_WRITE + data_bytes * _SECONDS_PER_BYTE)))
 
 
 class RelayRoom:
@@ -73,34 +64,17 @@ class RelayRoom:
 
 
 class Relay:
-    """All relay rooms. `run` is the task that serves the larger ones."""
+    """All relay rooms. The larger ones are served in ``turns``."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns) -> None:
         self.rooms: dict[str, RelayRoom] = {}
-        self._dirty: dict[RelayRoom, None] = {}
-        self._wake = trio.Event()
+        self._turns = turns
         self.delivered = 0
         """Messages handed to outboxes, counted per write."""
 
     def member(self, connection: Connection, room: str, *, echo: bool) -> "RelayMember":
         """A member for ``connection``; it is in the room until `RelayMember.on_closed`."""
         return RelayMember(self, connection, self.rooms.setdefault(room, RelayRoom(room)), echo)
-
-    async def run(self) -> None:
-        """Fan out what waits, once per turn of the event loop, until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake = trio.Event()
-            while self._dirty:
-                room = next(iter(self._dirty))
-                del self._dirty[room]
-                room.busy = True
-                try:
-                    await self._fan_out(room)
-                finally:
-                    room.busy = False
-                if room.pending:
-                    self._dirty[room] = None
 
     def pass_on(self, sender: "RelayMember", encoded: Encoded) -> None:
         """Have a message go out to ``sender``'s room: at once, if that is quick, or this turn."""
@@ -116,29 +90,38 @@ class Relay:
             return
         room.pending.append((sender, encoded))
         room.pending_bytes += len(data)
-        self._dirty[room] = None
-        self._wake.set()
+        if not room.busy:
+            room.busy = True
+            self._turns.add(self._fan_out(room))
 
-    async def _fan_out(self, room: RelayRoom) -> None:
-        joined, others = room.take()
-        data = joined[0]
-        members = list(room.members)
-        size = slice_size(len(data))
-        for start in range(0, len(members), size):
-            if start:
-                await trio.lowlevel.checkpoint()
-            if others or len(joined) > 1:
-                for member in members[start : start + size]:
-                    own = others.get(member)
-                    if own is None:
-                        own = joined.get(member.outbox.window_bits, data)
-                    if own and not member.outbox.offer(own):
-                        member.overflow()
-            else:
-                for member in members[start : start + size]:
-                    if not member.outbox.offer(data):
-                        member.overflow()
-        self.delivered += len(members)
+    def _fan_out(self, room: RelayRoom) -> Steps:
+        """Pass on what waits, and what comes meanwhile."""
+        while room.pending:
+            joined, others = room.take()
+            members = list(room.members)
+            start, data_bytes = 0, len(joined[0])
+            while start < len(members):
+                part = members[start : start + self._turns.writes(data_bytes)]
+                _write(part, joined, others)
+                yield len(part), data_bytes
+                start += len(part)
+            self.delivered += len(members)
+        room.busy = False
+
+
+def _write(members: "list[RelayMember]", joined: Encoded, others: "dict[RelayMember, bytes]") -> None:
+    data = joined[0]
+    if not others and len(joined) == 1:
+        for member in members:
+            if not member.outbox.offer(data):
+                member.overflow()
+        return
+    for member in members:
+        own = others.get(member)
+        if own is None:
+            own = joined.get(member.outbox.window_bits, data)
+        if own and not member.outbox.offer(own):
+            member.overflow()
 
 
 class RelayMember:

@@ -192,6 +192,13 @@ class Room:
             member.outbox.force(text_frame(encode(Lagging(room=self.name, seq=member.cursor))))
             member.fall_behind()
 
+    def skip_to_head(self) -> None:
+        """Give up on delivering what the tail has no more: members get it from the log."""
+        self.delivered = self.head
+        for member in list(self.members):
+            if member.live and member.cursor < self.head:
+                member.fall_behind()
+
     # --- members -----------------------------------------------------------------------------------
 
     def join(
