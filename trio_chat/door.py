@@ -25,15 +25,23 @@ from .chat.session import Invitation, Session
 from .config import Config
 from .front.address import (
     MAX_PROXY_V2_BYTES,
+    UNIX,
     TrustedProxies,
     parse_proxy_header,
     starts_proxy_header,
 )
-from .front.handshake import check_handshake, synthetic_head
+from .front.handshake import check_handshake, synthetic_head, wants_websocket
 from .front.head import BadRequest, HeadReader, RequestHead, Response, encode_response, shown, text_response
 from .front.places import Places
 from .front.static import StaticFiles
-from .front.upgrade import Accept, Reject, UpgradeHandler, UpgradeRequest, allow_origins
+from .front.upgrade import (
+    Accept,
+    Reject,
+    UpgradeHandler,
+    UpgradeRequest,
+    allow_origins,
+    decides_origin,
+)
 from .metrics import CONTENT_TYPE, Metrics
 from .wire.connection import Connection, Handler, Label, Opening
 from .wire.deflate import negotiate
@@ -123,6 +131,8 @@ class FrontDoor:
 
         ``sock``: what is under ``transport``, and under TLS if there is any, unread so far.
         """
+        self._ids += 1
+        label = Label(self._ids, peer or UNIX, "")
         reader = HeadReader()
         head: RequestHead | None = None
         refusal: Response | None = None
@@ -132,6 +142,7 @@ class FrontDoor:
                 data = b""
                 if sock is not None and self._proxies.trusts(peer):
                     peer, data = await self._announced(sock, peer)
+                    label.client = peer or UNIX
                 spoken = True
                 while head is None:
                     data = data or await transport.receive()
@@ -141,17 +152,24 @@ class FrontDoor:
             except BadRequest as error:
                 refusal = error.response()
         if head is None:
+            late = _TOO_LATE if trio.current_time() >= reading.deadline else _TOO_MANY
+            self._rejected(refusal or late, label)
             if spoken:  # else there is nobody to answer: TLS has not begun
-                late = _TOO_LATE if trio.current_time() >= reading.deadline else _TOO_MANY
-                await self._respond(transport, refusal or late, None, peer)
+                await self._respond(transport, refusal or late, None, label)
             return None
+        label.path = shown(head.path)
         try:
-            found = await self._upgraded(head, reader.rest, peer, tls)
+            found = await self._upgraded(head, reader.rest, peer, tls, label)
         except BadRequest as error:
             found = error.response()
+            self._rejected(found, label)
         if isinstance(found, Entry):
             return found
-        await self._respond(transport, self._plain(head) if found is None else found, head, peer)
+        if found is None:
+            found = self._plain(head)
+            if wants_websocket(head):
+                self._rejected(found, label)
+        await self._respond(transport, found, head, label)
         return None
 
     @contextmanager
@@ -177,7 +195,6 @@ class FrontDoor:
             try:
                 source, rest = await _read_proxy_header(sock)
             except ValueError as error:
-                access.info("rejected: %s", error, extra={"client": peer})
                 raise BadRequest(400, str(error)) from None
             if source is None:  # what comes next is the client's own: it must not be asked who it is
                 return peer, rest
@@ -185,15 +202,12 @@ class FrontDoor:
         return peer, b""
 
     async def _respond(
-        self, transport: Transport, response: Response, head: RequestHead | None, peer: str | None
+        self, transport: Transport, response: Response, head: RequestHead | None, label: Label
     ) -> None:
         self._metrics.counts.request(response.status)
         method = head.method if head is not None else "GET"
         data = memoryview(encode_response(response, method=method, now=self._hub.clock()))
-        access.debug(
-            "answered",
-            extra={"client": peer, "path": shown(head.path) if head else None, "status": response.status},
-        )
+        access.debug("answered", extra=label.fields() | {"status": response.status})
         with trio.move_on_after(RESPONSE_SECONDS):
             while data:
                 data = data[await transport.send_some(data) :]
@@ -222,7 +236,7 @@ class FrontDoor:
     # --- upgrades ------------------------------------------------------------------------------------
 
     async def _upgraded(
-        self, head: RequestHead, rest: bytes, peer: str | None, tls: bool
+        self, head: RequestHead, rest: bytes, peer: str | None, tls: bool, label: Label
     ) -> Entry | Response | None:
         """The WebSocket that ``head`` asks for, the refusal, or None for a path without one.
 
@@ -234,8 +248,7 @@ class FrontDoor:
         handshake = check_handshake(head)
         client = self._proxies.resolve(peer, head.headers, tls=tls)
         request = UpgradeRequest.from_head(head, handshake, client, peer=peer, tls=tls)
-        self._ids += 1
-        label = Label(self._ids, client.address, shown(head.path))
+        label.client = client.address
         refusal = Reject(503, "this server is stopping", (("Retry-After", "1"),)) if self.closing else None
         refusal = refusal or self.places.take(client.address, trio.current_time())
         if refusal is not None:
@@ -264,11 +277,19 @@ class FrontDoor:
         access.info("rejected: %s", refusal, extra=label.fields())
         return refusal.response()
 
+    def _rejected(self, response: Response, label: Label) -> None:
+        """Count and log a refusal that is nobody's decision: what was asked for can't be."""
+        self._metrics.counts.reject(str(response.status))
+        text = response.body.decode("utf-8", "replace").partition("\n")[0]
+        access.info("rejected: %s", f"{response.status} {shown(text)}", extra=label.fields())
+
     async def _decide(
         self, request: UpgradeRequest, upgrade: UpgradeHandler | None, label: Label
     ) -> Accept | Reject:
         """What the origin policy and the upgrade handler say; a handler that fails or hangs is a refusal."""
-        decision = await self._check_origin(request)
+        decision: Accept | Reject = Accept()
+        if self._config.origin or upgrade is None or not decides_origin(upgrade):
+            decision = await self._check_origin(request)
         if isinstance(decision, Reject) or upgrade is None:
             return decision
         try:

@@ -32,10 +32,10 @@ from .listeners import close_listeners, open_listeners, url_of
 from .log import open_log
 from .log.base import EventLog
 from .metrics import Metrics
-from .wire.connection import Connection
+from .wire.connection import Connection, Handler
 from .wire.heartbeat import Heartbeat
 from .wire.poller import Poller
-from .wire.tls import TLSTransport
+from .wire.tls import HandshakeFailed, TLSTransport
 from .wire.transport import SocketTransport, StreamTransport, Transport
 
 logger = logging.getLogger("trio_chat.server")
@@ -137,6 +137,9 @@ class Server:
         entry = None
         try:
             entry = await self._door.enter(transport, sock, peer, tls)
+        except HandshakeFailed as error:
+            self._metrics.counts.reject("tls")
+            access.info("rejected: %s", error, extra={"client": peer})
         except (trio.BrokenResourceError, ssl.SSLError):
             pass
         except Exception:
@@ -159,11 +162,16 @@ class Server:
             window_bits=entry.opening.window_bits,
         )
         self.connections.add(connection)
-        if not entry.refused:
-            self._metrics.counts.accepted += 1
-            if access.isEnabledFor(logging.INFO):
-                access.info("accepted", extra=entry.label.fields())
-        await connection.open(entry.opening, entry.make)
+
+        def make(connection: Connection) -> Handler:
+            handler = entry.make(connection)
+            if not entry.refused:
+                self._metrics.counts.accepted += 1
+                if access.isEnabledFor(logging.INFO):
+                    access.info("accepted", extra=entry.label.fields())
+            return handler
+
+        await connection.open(entry.opening, make)
         if self._door.closing:  # it was let in just before
             self._say_goodbye(connection, 1)
         return connection if connection in self.connections else None

@@ -19,12 +19,12 @@ def told(record: Any) -> tuple[str, str, str, str | None]:
 
 
 async def test_a_life_is_two_lines(caplog: pytest.LogCaptureFixture) -> None:
-    """Accepted and closed: client, path, connection id; the user as soon as it is known."""
+    """Accepted and closed: client, path, connection id and user."""
     async with serving() as server:
         async with connected(server, "/ws?name=%C3%84nne&room=lobby") as peer:
             await peer.receive_until("joined")
             (accepted,) = lines(caplog)
-            assert told(accepted) == ("accepted", "127.0.0.1", "/ws", None)
+            assert told(accepted) == ("accepted", "127.0.0.1", "/ws", "Änne")
             await peer.send_frame(CLOSE, b"\x03\xe8bye")
             await peer.closed()
         await until(lambda: len(lines(caplog)) == 2)
@@ -33,6 +33,19 @@ async def test_a_life_is_two_lines(caplog: pytest.LogCaptureFixture) -> None:
         assert closed.connection == accepted.connection
         async with connected(server, "/relay/x"):
             assert lines(caplog)[2].connection > accepted.connection
+
+
+async def test_a_guest_without_a_name_is_called_by_the_one_that_it_gets(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also one whose name can't be."""
+    async with serving() as server:
+        for path in ("/ws", "/ws?name=%0a"):
+            caplog.clear()
+            async with connected(server, path) as peer:
+                name = (await peer.join())["user"]["name"]
+                assert lines(caplog, "accepted")[0].user == name
+                assert name.startswith("guest-")
 
 
 async def test_a_user_who_is_signed_in_is_named_from_the_start(caplog: pytest.LogCaptureFixture) -> None:
@@ -121,6 +134,32 @@ async def test_a_refusal_is_one_line_with_its_reason(
         assert messages == ["rejected: 4501 sign in first", "closed: 4501 sign in first"]
         async with connected(server, "/relay/x"):
             assert await refusal("") == "rejected: 429 more than 1 connections from 127.0.0.1"
+
+
+async def test_what_can_not_become_a_websocket_is_a_line_too(caplog: pytest.LogCaptureFixture) -> None:
+    """A handshake or a head that is wrong: one line with the status and the reason, and counted."""
+    key = {"Sec-WebSocket-Key": None}
+    async with serving() as server:
+        for path, headers, line in (
+            ("/nope", {}, "rejected: 404 there is nothing here"),
+            ("/relay/a%20b", {}, "rejected: 404 room: 1 to 64 letters, digits, '-', '_' or '.'"),
+            ("/relay/a?echo=3", {}, "rejected: 400 echo: 0 or 1, not 3"),
+            ("/ws", key, "rejected: 400 Sec-WebSocket-Key is missing"),
+            ("/ws", {"Sec-WebSocket-Version": "8"}, "rejected: 426 Sec-WebSocket-Version is not spoken here"),
+            ("/ws?" + "x" * 9000, {}, "rejected: 414 the request line is longer than 8192 bytes"),
+        ):
+            caplog.clear()
+            answer = await ask(server, path, headers, upgrade=True)
+            (record,) = lines(caplog)
+            assert record.getMessage().startswith(line)
+            assert (record.client, record.connection > 0) == ("127.0.0.1", True)
+            assert record.getMessage().split()[1] == str(answer.status)
+        caplog.clear()
+        assert (await ask(server, "/nope")).status == 404
+        assert (await ask(server, "/ws")).status == 426
+        assert [record.getMessage()[:13] for record in lines(caplog)] == ["rejected: 426"]
+        metrics = (await ask(server, "/metrics")).text
+        assert 'trio_chat_rejected_total{reason="404"} 2.0' in metrics
 
 
 async def test_nobody_writes_lines_of_his_own() -> None:

@@ -231,6 +231,21 @@ async def test_plain_http_to_the_tls_port_is_hung_up(certified: Certified) -> No
         await chat(server, tls=certified.trusting)
 
 
+async def test_a_tls_handshake_that_fails_is_a_line(
+    certified: Certified, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the reason, and counted; a peer that only looks whether somebody listens is none."""
+    async with serving(**certified.files) as server:
+        async with await open_stream(server) as stream:
+            await stream.send_all(head("/", upgrade=False))
+            await assert_hung_up(stream)
+        async with await open_stream(server):
+            pass
+        await until(lambda: server._open == 0)
+        assert [line.getMessage() for line in lines(caplog)] == ["rejected: TLS: http request"]
+        assert server._metrics.counts.rejected == {"tls": 1}
+
+
 async def test_tls_to_the_plain_port_is_a_400(certified: Certified) -> None:
     """The client sees a record of the wrong kind at once, and no timeout."""
     async with serving() as server:

@@ -278,3 +278,37 @@ async def test_an_endpoint_can_t_take_the_server_s_own_path(path: str) -> None:
     """Said at once, by name."""
     with pytest.raises(ValueError, match="endpoints: a path like /echo"):
         await trio_chat.serve(trio_chat.Config(port=0, log="memory:"), endpoints={path: _echo})
+
+
+async def test_an_origin_policy_takes_the_place_of_the_server_s_check() -> None:
+    """Alone or within `all_of`; one that says nothing about origins doesn't; `config.origin` adds its own."""
+    other = {"Origin": "https://a.example"}
+    allowed = trio_chat.allow_origins("https://a.example")
+    key = trio_chat.require_header("X-Key")
+    for policy, headers, status in (
+        (allowed, other, 101),
+        (allowed, {"Origin": "https://b.example"}, 403),
+        (trio_chat.all_of(key, allowed), other | {"X-Key": "k"}, 101),
+        (trio_chat.all_of(key, allowed), other, 401),
+        (key, other | {"X-Key": "k"}, 403),
+        (trio_chat.any_of(key, allowed), other | {"X-Key": "k"}, 403),
+    ):
+        async with serving(upgrade=policy) as server:
+            assert await status_of(server, headers) == status
+        async with serving(endpoints={"/own": trio_chat.Endpoint(_ignore, policy)}) as server:
+            assert await status_of(server, headers, "/own") == status
+    async with serving(upgrade=allowed, origin=("https://b.example",)) as server:
+        assert await status_of(server, other) == 403
+
+
+async def _ignore(websocket: trio_chat.WebSocket) -> None:
+    """An endpoint that does nothing."""
+
+
+async def status_of(server: trio_chat.Server, headers: dict[str, str], path: str = "/ws") -> int:
+    """The status of the answer to an upgrade."""
+    try:
+        async with connected(server, path, headers) as peer:
+            return peer.answer.status
+    except Refused as refused:
+        return refused.answer.status

@@ -10,6 +10,7 @@ more than it may.
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import attrs
 import msgspec
@@ -75,7 +76,12 @@ class Session:
             hub.guests.hold_name(self.user.name, self.user.id)
         else:
             user_id = hub.guests.new_id()
-            self.user = User(user_id, hub.guests.claim_name(f"guest-{user_id[-4:]}", user_id))
+            wanted = f"guest-{user_id[-4:]}"
+            if invitation.name is not None:
+                with suppress(ValueError):  # `on_open` says what is wrong with it
+                    wanted = schema.user_name(invitation.name)
+            self.user = User(user_id, hub.guests.claim_name(wanted, user_id))
+        connection.label.user = self.user.name
 
     # --- the connection's handler --------------------------------------------------------------------
 
@@ -85,7 +91,7 @@ class Session:
         assert invitation is not None
         if invitation.name is not None and self._guest:
             try:
-                self._take_name(schema.Hello(name=invitation.name))
+                valid(schema.user_name, invitation.name)
             except Refusal as refusal:
                 self._error(UNSET, refusal, bad=True)
         for room in invitation.rooms:

@@ -219,6 +219,23 @@ over by then, the server's own limit on handlers isn't. An exception is a 500 an
 
 _ACCEPT = Accept()
 
+
+@attrs.frozen(eq=False)
+class _Policy:
+    """An upgrade handler of ours; ``decides_origin``: no other check of the ``Origin`` is needed."""
+
+    decide: UpgradeHandler
+    decides_origin: bool
+
+    def __call__(self, request: UpgradeRequest) -> Awaitable[Accept | Reject]:
+        return self.decide(request)
+
+
+def decides_origin(handler: UpgradeHandler) -> bool:
+    """Whether ``handler`` lets nobody in without having looked at the ``Origin``."""
+    return isinstance(handler, _Policy) and handler.decides_origin
+
+
 # --- ready-made policies ------------------------------------------------------------------------------------
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[^\[\]:/?#@\s,]+)(?::([0-9]{1,5}))?")
@@ -293,7 +310,7 @@ def allow_origins(*origins: str, strict: bool = False) -> UpgradeHandler:
             return _ACCEPT
         return _refuse_origin(request, origin)
 
-    return check_origin
+    return _Policy(check_origin, decides_origin=True)
 
 
 Expected = str | Callable[[str], bool] | None
@@ -380,7 +397,7 @@ def all_of(*handlers: UpgradeHandler) -> UpgradeHandler:
             )
         return merged
 
-    return check_all
+    return _Policy(check_all, decides_origin=any(map(decides_origin, handlers)))
 
 
 def any_of(first: UpgradeHandler, *others: UpgradeHandler) -> UpgradeHandler:
@@ -397,4 +414,4 @@ def any_of(first: UpgradeHandler, *others: UpgradeHandler) -> UpgradeHandler:
                 return answer
         return refused
 
-    return check_any
+    return _Policy(check_any, decides_origin=all(map(decides_origin, (first, *others))))

@@ -112,7 +112,7 @@ class Label:
         """For a log record's ``extra``."""
         return {
             "client": self.client,
-            "path": self.path,
+            "path": self.path or None,
             "user": self.user or None,
             "connection": self.connection,
         }

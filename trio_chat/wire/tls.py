@@ -23,6 +23,10 @@ _RECORD_BYTES = 16 * 1024
 """The most that one TLS record carries (RFC 8446 section 5.1): so much is written, or not, at a time."""
 
 
+class HandshakeFailed(trio.BrokenResourceError):
+    """The peer and we found no common ground; the text says why."""
+
+
 class TLSTransport:
     """A connected non-blocking socket whose peer is expected to begin with a TLS handshake.
 
@@ -56,8 +60,11 @@ class TLSTransport:
                 else:
                     self._tls = tls
                     return tls
+        except (ssl.SSLEOFError, ConnectionError) as error:
+            raise trio.BrokenResourceError from error
         except (OSError, ValueError) as error:
-            raise trio.BrokenResourceError(f"the TLS handshake failed: {error}") from error
+            reason = getattr(error, "reason", None) or str(error)
+            raise HandshakeFailed(f"TLS: {reason.lower().replace('_', ' ')}") from error
 
     def try_send(self, data: bytes | memoryview) -> int:
         """See `Transport.try_send`."""
