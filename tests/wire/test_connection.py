@@ -56,7 +56,7 @@ async def test_messages_come_back(autojump_clock: MockClock, server: MemoryServe
 async def test_a_fragmented_message_with_control_frames_between(
     autojump_clock: MockClock, server: MemoryServer
 ) -> None:
-    """Pings inside a fragmented message are answered in order, and the message still arrives whole."""
+    """Pings inside a fragmented message are answered in order and before it, and it still arrives whole."""
     async with open_peer(server, "/echo") as peer:
         await peer.stream.send_all(
             client(TEXT, "ä".encode()[:1])
@@ -67,9 +67,28 @@ async def test_a_fragmented_message_with_control_frames_between(
             + client(FIN, b"b")
         )
         events = [await peer.next() for _ in range(3)]
-        assert TextMessage("äb") in events
-        pongs = [bytes(event.payload) for event in events if isinstance(event, Pong)]
-        assert pongs == [b"1", b"2"]
+        assert events == [Pong(bytearray(b"1")), Pong(bytearray(b"2")), TextMessage("äb")]
+
+
+async def test_many_control_frames_at_once_leave_the_others_their_turn(
+    autojump_clock: MockClock, server: MemoryServer
+) -> None:
+    """A read full of pongs is many turns of the event loop, not one."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with open_peer(server, "/echo") as peer, trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        before = turns
+        await peer.stream.send_all(client(FIN | 10, b"x") * 500 + client(FIN | TEXT, b"end"))
+        assert await peer.next() == TextMessage("end")
+        assert turns - before > 500
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_session_byte_by_byte(autojump_clock: MockClock, server: MemoryServer) -> None:

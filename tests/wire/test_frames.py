@@ -4,8 +4,9 @@ Each case is fed whole, byte by byte, and cut at random; each violation of RFC 6
 """
 
 import random
+import time
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import pytest
@@ -57,13 +58,19 @@ def pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     return [data[start:stop] for start, stop in pairwise(points)]
 
 
-def read(fed: Iterable[bytes], limit: int = 1 << 20) -> tuple[list[Message], bytes]:
+def everything(reader: FrameReader, fed: Iterable[bytes]) -> Iterator[tuple[list[Message], bytes]]:
+    """What the reader returns for the pieces, each fed to its end."""
+    for piece in fed:
+        yield reader.feed(piece)
+        while reader.pending:
+            yield reader.feed(b"")
+
+
+def read(fed: Iterable[bytes], limit: int = 1 << 20, *, deflate: bool = False) -> tuple[list[Message], bytes]:
     """All messages and all control frames in the pieces."""
-    reader = FrameReader(limit)
     messages: list[Message] = []
     control = b""
-    for piece in fed:
-        more, frames = reader.feed(piece)
+    for more, frames in everything(FrameReader(limit, deflate=deflate), fed):
         messages += more
         control += frames
     return messages, control
@@ -71,11 +78,9 @@ def read(fed: Iterable[bytes], limit: int = 1 << 20) -> tuple[list[Message], byt
 
 def failure(fed: Iterable[bytes], limit: int = MAX, *, deflate: bool = False) -> tuple[int, list[Message]]:
     """The close code that the pieces lead to, and the messages before it; 0 if they are fine."""
-    reader = FrameReader(limit, deflate=deflate)
     messages: list[Message] = []
     try:
-        for piece in fed:
-            more, _ = reader.feed(piece)
+        for more, _ in everything(FrameReader(limit, deflate=deflate), fed):
             messages += more
     except WireError as error:
         return error.code, messages + error.messages
@@ -235,11 +240,39 @@ def test_a_half_control_frame_waits_for_its_other_half() -> None:
     assert reader.feed(ping[-1:]) == ([], ping)
 
 
+def test_a_control_frame_is_handed_out_in_its_place() -> None:
+    """The messages before it, the frame, and only then what follows, however much that is."""
+    one, two = client(FIN | PING, b"1"), client(FIN | 10, b"2")
+    data = client(FIN | TEXT, b"a") + client(TEXT, b"b") + one + two + client(FIN, b"c") + one + b"\x81"
+    reader = FrameReader(MAX)
+    assert list(everything(reader, [data])) == [
+        ([(TEXT, b"a")], one),
+        ([], two),
+        ([(TEXT, b"bc")], one),
+        ([], b""),
+    ]
+    assert reader.feed(data[1:2]) == ([], b"")
+
+
+def test_new_bytes_may_come_before_the_rest_was_asked_for() -> None:
+    """Fed again while something is pending, nothing is lost and the order stays."""
+    ping = client(FIN | PING)
+    stream = (ping + client(FIN | TEXT, b"a")) * 3
+    reader = FrameReader(MAX)
+    assert reader.feed(stream[:-5]) == ([], ping)
+    assert reader.feed(stream[-5:]) == ([(TEXT, b"a")], ping)
+    assert list(everything(reader, [b""])) == [([(TEXT, b"a")], ping), ([(TEXT, b"a")], b"")]
+
+
 def test_nothing_after_a_close_frame_is_read() -> None:
-    """What follows a close frame means nothing (RFC 6455 5.5.1), whatever it is."""
+    """What follows a close frame means nothing (RFC 6455 5.5.1), whatever it is and whenever it comes."""
     close = client(FIN | CLOSE, b"\x03\xe8")
     data = client(FIN | TEXT, b"a") + close + client(FIN | TEXT, b"b") + b"\xff\xff\xff"
-    assert FrameReader(MAX).feed(data) == ([(TEXT, b"a")], close)
+    reader = FrameReader(MAX)
+    assert reader.feed(data) == ([(TEXT, b"a")], close)
+    assert not reader.pending
+    assert reader.feed(b"\xff\xff\xff") == ([], b"")
+    assert read(one_by_one(data)) == ([(TEXT, b"a")], close)
 
 
 @pytest.mark.parametrize("code", [None, *range(1000, 1004), *range(1007, 1015), 3000, 3999, 4000, 4999])
@@ -383,6 +416,60 @@ def test_what_looks_odd_but_is_allowed(data: bytes, messages: list[Message]) -> 
         assert read(fed, MAX) == (messages, b"")
 
 
+# --- as soon as can be seen ---------------------------------------------------
+
+WRONG_TEXTS = [
+    b"\xff",
+    b"ok \xce\xba\xff",
+    b"\xc0",
+    b"\xc3(",
+    b"\xe0\x80",
+    b"\xed\xa0",
+    b"\xf0\x80",
+    b"\xf4\x90",
+    b"\xf5",
+]
+
+
+@pytest.mark.parametrize("opcode", [TEXT, FIN | TEXT])
+@pytest.mark.parametrize("wrong", WRONG_TEXTS)
+def test_text_is_refused_at_its_first_wrong_byte(wrong: bytes, opcode: int) -> None:
+    """Within a frame that has not come whole, and not a byte too early (RFC 6455 8.1)."""
+    before = client(TEXT, "gr\N{LATIN SMALL LETTER U WITH DIAERESIS}".encode()[:-1]) + client(0, b"\xbc")
+    for start, first in ((b"", opcode), (before, opcode & FIN)):
+        reader = FrameReader(MAX)
+        reader.feed(start + header(first, 1000) + MASK)
+        masked = one_by_one(unmask(wrong, MASK))
+        for byte in masked[:-1]:
+            assert reader.feed(byte) == ([], b"")
+        with pytest.raises(WireError) as caught:
+            reader.feed(masked[-1])
+        assert caught.value.code == 1007
+        assert failure([start + header(first, 1000) + MASK + unmask(wrong, MASK)]) == (1007, [])
+
+
+def test_half_a_character_is_not_wrong_yet() -> None:
+    """Not at the end of what has come of a frame, only at the end of the message."""
+    text = "\N{GRINNING FACE}".encode() * 50
+    data = client(FIN | TEXT, text)
+    for fed in ([data], one_by_one(data), pieces(data, range(9, 999, 3))):
+        assert read(fed) == ([(TEXT, text)], b"")
+    assert failure(one_by_one(client(FIN | TEXT, text[:-1]))) == (1007, [])
+
+
+def test_a_long_frame_in_parts_takes_linear_time() -> None:
+    """Twice as long takes about twice as long, in time and in memory; the longest frame is read whole."""
+
+    def seconds(size: int) -> float:
+        data = client(FIN | TEXT, b"x" * size)
+        cut = pieces(data, range(0, len(data), 4096))
+        began = time.perf_counter()
+        assert read(cut, 1 << 24) == ([(TEXT, b"x" * size)], b"")
+        return time.perf_counter() - began
+
+    assert min(seconds(1 << 22) for _ in range(3)) < 12 * min(seconds(1 << 20) for _ in range(3))
+
+
 # --- whatever comes ---------------------------------------------------
 
 
@@ -396,6 +483,7 @@ def test_garbage_is_read_or_refused(fed: list[bytes]) -> None:
         assert len(payload) <= 200
         if opcode == TEXT:
             payload.decode()
+    assert failure([b"".join(fed)], 200) == (code, messages)
 
 
 @given(streams(), st.integers(0, 3000), st.integers(0, 255))

@@ -27,7 +27,7 @@ import outcome
 import trio
 import trio_websocket
 
-from .frames import CLOSE, FrameReader, Message, WireError, close_reason, first_control
+from .frames import CLOSE, FrameReader, Message, WireError, close_reason
 from .outbox import Outbox
 from .poller import WAKE_BYTES, Poller
 from .transport import Transport
@@ -88,8 +88,8 @@ class Opening:
 
 @attrs.frozen(eq=False)
 class Taken:
-    """What of some bytes needs the connection's task: messages to wait for, control frames, a protocol
-    error."""
+    """What of some bytes needs the connection's task: messages to wait for, then a control frame or a
+    protocol error."""
 
     messages: list[Message]
     control: bytes = b""
@@ -122,8 +122,8 @@ class Connection(trio.abc.Stream):
     """See the module. ``on_over`` is called once, when all is over and the descriptor is free."""
 
     __slots__ = (
-        "_attending", "_control", "_controls_delayed", "_controls_until", "_finished", "_handler", "_head",
-        "_nursery", "_on_over", "_opened",
+        "_attending", "_controls_delayed", "_controls_until", "_finished", "_handler", "_head", "_nursery",
+        "_on_over", "_opened",
         "_parked", "_poller", "_reader", "_rest", "_transport", "_websocket", "close_code", "close_reason",
         "label", "outbox", "silent_ticks", "stalled_ticks",
     )  # fmt: skip
@@ -156,7 +156,6 @@ class Connection(trio.abc.Stream):
         self.close_code: int | None = None
         self.close_reason = ""
         self._attending = False
-        self._control = b""
         self._controls_until = 0.0
         self._controls_delayed = 0
         self._finished = False
@@ -298,15 +297,6 @@ class Connection(trio.abc.Stream):
         if self._opened is not None:
             await self._opened.wait()
         while not self._finished:
-            if self._control:
-                size = first_control(self._control)
-                control, self._control = self._control[:size], self._control[size:]
-                if control[0] & 0x0F == CLOSE:
-                    return control
-                await self._pace_controls()
-                if self.close_code is None:
-                    return control  # one by one: it can't answer a ping once it has begun to close
-                continue
             taken = await self._next()
             if taken is None:
                 return b""
@@ -315,7 +305,12 @@ class Connection(trio.abc.Stream):
             if taken.failure is not None:
                 self._reader = None
                 self.close(taken.failure.code, taken.failure.reason)
-            self._control = taken.control
+            if taken.control and taken.control[0] & 0x0F != CLOSE:
+                await self._pace_controls()
+                if self.close_code is not None:
+                    continue  # trio-websocket can't answer a ping once it has begun to close
+            if taken.control:
+                return taken.control
         return b""
 
     async def _pace_controls(self) -> None:
@@ -336,6 +331,9 @@ class Connection(trio.abc.Stream):
 
     async def _next(self) -> Taken | None:
         """What of the next bytes needs this task; None at the end of the stream."""
+        if self._reader is not None and self._reader.pending:
+            await trio.lowlevel.checkpoint()  # a read may hold thousands of control frames
+            return self._digest(b"")
         if self._rest:
             data, self._rest = self._rest, b""
             return self._digest(data)

@@ -2,10 +2,12 @@
 
 Owns the frame codec of the server side: whole messages out of a client's bytes, in place and in one loop, and
 server frames out of payloads. Refuses to know sockets and chat. Control frames are not interpreted here:
-they are cut out whole, in order, for trio-websocket, which answers them.
+they are cut out whole, in their place between the messages, for trio-websocket, which answers them.
 
 Rules: whatever the bytes, `FrameReader.feed` returns messages or raises `WireError` with the close code to
-use; it never holds more than one message of ``max_message_bytes`` plus one header.
+use, as soon as the bytes so far can't be the beginning of anything allowed; it never holds more than one
+message of ``max_message_bytes`` plus one header, and what followed a control frame in the same read until it
+is fed again.
 """
 
 import codecs
@@ -42,6 +44,10 @@ class WireError(Exception):
         self.messages = messages
 
 
+def _not_utf8(messages: list[Message]) -> WireError:
+    return WireError(1007, "text must be valid UTF-8", messages)
+
+
 def frame(opcode: int, payload: bytes) -> bytes:
     """One unfragmented, unmasked server frame."""
     size = len(payload)
@@ -76,11 +82,6 @@ def close_reason(reason: str) -> str:
     return reason.encode()[: _MAX_CONTROL_PAYLOAD - 2].decode(errors="ignore")
 
 
-def first_control(control: bytes) -> int:
-    """The size of the first of a client's control frames, as `FrameReader.feed` returns them."""
-    return 6 + (control[1] & 0x7F)
-
-
 def unmask(payload: bytes, mask: bytes) -> bytes:
     """``payload`` XOR the repeated 4-byte ``mask`` (RFC 6455 5.3), as one XOR of two long integers."""
     size = len(payload)
@@ -98,44 +99,49 @@ class FrameReader:
     """
 
     __slots__ = (
-        "_buffer",
-        "_compressed",
-        "_decoder",
-        "_deflate",
-        "_fragments",
-        "_max_fragments",
-        "_max_message",
-        "_needed",
-        "_opcode",
-        "_partial",
-    )
+        "_compressed", "_decoder", "_deflate", "_final", "_fragments", "_mask", "_max_fragments",
+        "_max_message", "_missing", "_opcode", "_over", "_partial", "_rest", "_resuming", "_start",
+    )  # fmt: skip
 
     def __init__(self, max_message_bytes: int, *, deflate: bool = False) -> None:
         self._max_message = max_message_bytes
         self._deflate = deflate
-        self._compressed = False
         self._max_fragments = MAX_FRAGMENTS + max_message_bytes // 64
-        self._buffer: bytearray | None = None
-        self._needed = 0
-        self._opcode = 0
+        self._resuming = False
+        """The next bytes are not the beginning of a frame: one of the following four says what they are."""
+        self._over = False
+        self._rest = b""
+        self._start = 0
+        """Behind a control frame in ``_rest``; 0: ``_rest`` is the beginning of a header or control frame."""
+        self._missing = 0
+        """Bytes to come of a data frame whose beginning is in ``_partial`` already."""
+        self._mask = b""
+        self._final = False
         self._partial: bytearray | None = None
+        """A message in fragments, or in a frame that hasn't come whole."""
+        self._opcode = 0
+        self._compressed = False
         self._fragments = 0
         self._decoder: codecs.IncrementalDecoder | None = None
 
+    @property
+    def pending(self) -> bool:
+        """Something followed the control frame that was returned last: `feed` has more without new bytes."""
+        return self._start > 0
+
     def feed(self, data: bytes) -> tuple[list[Message], bytes]:
-        """The messages that ``data`` completes, and the whole control frames in it, as they came.
+        """The messages that ``data`` completes, and the first control frame in it, whole and as it came.
+
+        The messages are those before that frame (``b""``: there is none). What follows it waits: see
+        `pending`. Nothing that follows a close frame is read, now or later.
 
         Raises `WireError`; after that the reader must not be fed again.
         """
-        if self._buffer is not None:
-            self._buffer += data
-            if len(self._buffer) < self._needed:
-                return [], b""
-            data = bytes(self._buffer)
-            self._buffer = None
         messages: list[Message] = []
-        control = b""
-        position, end = 0, len(data)
+        position = 0
+        if self._resuming:
+            data, position = self._resume(data, messages)
+        end = len(data)
         while end - position >= 2:
             first, length = data[position], data[position + 1]
             if length < 128:
@@ -146,7 +152,6 @@ class FrameReader:
                 width = 2 if length == 126 else 8
                 payload += width
                 if end < position + 2 + width:
-                    self._needed = 2 + width
                     break
                 length = int.from_bytes(data[position + 2 : position + 2 + width], "big")
                 if length < (126 if width == 2 else 65536) or length >= 1 << 63:
@@ -162,15 +167,13 @@ class FrameReader:
                 self._check_data(first, length, messages)
             stop = payload + length
             if stop > end:
-                self._needed = stop - position
+                if opcode < 8 and payload <= end:
+                    self._begin(first, messages)
+                    self._mask, self._missing = data[payload - 4 : payload], length
+                    position = payload + self._continue(data[payload:], messages)
                 break
             if opcode > 7:
-                control += data[position:stop]
-                position = stop
-                if opcode == CLOSE:
-                    self._check_close(unmask(data[payload:stop], data[payload - 4 : payload]), messages)
-                    return messages, control
-                continue
+                return messages, self._control(data, position, stop, messages)
             content = unmask(data[payload:stop], data[payload - 4 : payload]) if length else b""
             position = stop
             if first > 0x80 and self._partial is None:  # a whole message in one frame
@@ -180,12 +183,32 @@ class FrameReader:
                     self._check_text(content, messages)
                 messages.append((opcode, content))
             else:
-                self._fragment(first, content, messages)
+                self._begin(first, messages)
+                self._add(content, self._final, messages)
         if position < end:
-            if end - position < 2:
-                self._needed = 2
-            self._buffer = bytearray(data[position:] if position else data)
-        return messages, control
+            self._rest, self._resuming = data[position:], True
+        return messages, b""
+
+    def _resume(self, data: bytes, messages: list[Message]) -> tuple[bytes, int]:
+        """What is to be parsed now, and from where: after what the last feed left, or with it."""
+        if self._over:
+            return b"", 0
+        self._resuming = False
+        if self._missing:
+            return data, self._continue(data[: self._missing], messages)
+        rest, start = self._rest, self._start
+        self._rest, self._start = b"", 0
+        return (rest[start:] + data, 0) if data else (rest, start)
+
+    def _control(self, data: bytes, position: int, stop: int, messages: list[Message]) -> bytes:
+        """The control frame in ``data`` from ``position`` to ``stop``; remembers where to go on."""
+        control = data[position:stop]
+        if control[0] & 0x0F == CLOSE:
+            self._check_close(unmask(control[6:], control[2:6]), messages)
+            self._over = self._resuming = True
+        elif stop < len(data):
+            self._rest, self._start, self._resuming = data, stop, True
+        return control
 
     def _check_control(self, first: int, length: int, messages: list[Message]) -> None:
         """RFC 6455 5.5: close, ping and pong only, in one frame of at most 125 bytes."""
@@ -226,36 +249,52 @@ class FrameReader:
         try:
             content.decode()
         except UnicodeDecodeError:
-            raise WireError(1007, "text must be valid UTF-8", messages) from None
+            raise _not_utf8(messages) from None
 
-    def _fragment(self, first: int, content: bytes, messages: list[Message]) -> None:
-        """Take one frame of a message that has several; text is checked as it comes (RFC 6455 8.1)."""
-        opcode, final = first & 0x0F, first >= 0x80
+    def _begin(self, first: int, messages: list[Message]) -> None:
+        """A frame of a message that has several, or that doesn't come whole."""
+        self._final = first >= 0x80
         if self._partial is None:
             self._partial = bytearray()
-            self._opcode = opcode
+            self._opcode = first & 0x0F
             self._fragments = 0
             self._compressed = bool(first & _RSV1)
-            incremental = opcode == TEXT and not self._compressed
+            incremental = self._opcode == TEXT and not self._compressed
             self._decoder = codecs.getincrementaldecoder("utf-8")() if incremental else None
         self._fragments += 1
         if self._fragments > self._max_fragments:
             raise WireError(1009, f"a message has at most {self._max_fragments} fragments", messages)
+
+    def _continue(self, masked: bytes, messages: list[Message]) -> int:
+        """Take ``masked``, some more of the frame that is under way; returns its size."""
+        size = len(masked)
+        self._missing -= size
+        self._resuming = self._missing > 0
+        content = unmask(masked, self._mask)
+        self._mask = self._mask[size % 4 :] + self._mask[: size % 4]
+        self._add(content, self._final and not self._missing, messages)
+        return size
+
+    def _add(self, content: bytes, final: bool, messages: list[Message]) -> None:
+        """Add ``content`` to the message under way; text is checked as it comes (RFC 6455 8.1)."""
+        assert self._partial is not None
         if self._decoder is not None:
             try:
                 self._decoder.decode(content, final)
             except UnicodeDecodeError:
-                raise WireError(1007, "text must be valid UTF-8", messages) from None
+                raise _not_utf8(messages) from None
+            half = self._decoder.getstate()[0]
+            if half[:1] == b"\xed" and half[1:] > b"\x9f":  # a surrogate, at which Python waits for its end
+                raise _not_utf8(messages)
         self._partial += content
         if final:
             content = bytes(self._partial)
+            self._partial = self._decoder = None
             if self._compressed:
                 content = self._inflate(content, messages)
                 if self._opcode == TEXT:
                     self._check_text(content, messages)
             messages.append((self._opcode, content))
-            self._partial = None
-            self._decoder = None
 
     def _inflate(self, content: bytes, messages: list[Message]) -> bytes:
         try:
