@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = PAGE.blocks("python")
 REQUEST = partial(trio_chat.UpgradeRequest, path="/ws")
 INTERNAL = {
-    "start", "on_open", "take", "on_messages", "on_drained", "farewell", "on_closed", "stored", "refused",
-    "end",
+    "start", "on_open", "take", "on_messages", "settle", "on_drained", "farewell", "on_closed", "stored",
+    "refused", "end",
 }  # fmt: skip
 """Methods that the server calls, not its users."""
 COOKIE = {"Cookie": "session=4f0a7c19"}

@@ -1,7 +1,7 @@
 """Streams to put under the server, and a client that knows nothing of the server: bytes and wsproto."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import trio
 from wsproto import ConnectionType
@@ -111,6 +111,16 @@ class Peer:
     async def rest(self) -> list[Event]:
         """All events up to the server's end of the stream."""
         return [event async for event in self]
+
+    async def rest_answered(self) -> list[Event]:
+        """All events up to the server's close frame, which is answered, and the end of the stream."""
+        events: list[Event] = []
+        async for event in self:
+            events.append(event)
+            if isinstance(event, CloseConnection):
+                with suppress(trio.BrokenResourceError):  # the server's was an answer, and it has gone
+                    await self.send(event.response())
+        return events
 
     async def closed(self) -> tuple[int, str]:
         """Read to the end without a word; code and reason of the server's close frame, or 1006."""

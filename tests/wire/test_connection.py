@@ -10,7 +10,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, 
 from trio_chat.chat.relay import RelayMember
 from trio_chat.config import Config
 from trio_chat.testing import MemoryServer, open_memory_server
-from trio_chat.wire.connection import CLOSE_SECONDS, MAX_CONTROLS, MAX_DELAYED_CONTROLS
+from trio_chat.wire.connection import CLOSE_SECONDS, MAX_CONTROLS, MAX_DELAYED_CONTROLS, SETTLE_SECONDS
 from trio_chat.wire.endpoint import WebSocket
 from trio_chat.wire.frames import BINARY, CLOSE, PING, TEXT
 from trio_chat.wire.heartbeat import STALL_INTERVALS
@@ -118,15 +118,14 @@ async def _drip(peer: Peer, data: bytes) -> None:
 async def test_what_follows_the_head_at_once_is_not_lost(
     autojump_clock: MockClock, server: MemoryServer
 ) -> None:
-    """Frames in the same write as the upgrade request are read after the handshake; an answer that comes too
-    late doesn't follow the close frame."""
+    """Frames in the same write as the upgrade request are read after the handshake, and answered in order."""
     stream = server.open_stream()
     await stream.send_all(upgrade("/echo") + client(FIN | TEXT, b"early") + client(FIN | CLOSE, b"\x03\xe8"))
     data = b""
     while piece := await stream.receive_some():
         data += piece
     frames = data.partition(b"\r\n\r\n")[2]
-    assert frames.removeprefix(b"\x81\x05early") == b"\x88\x02\x03\xe8"
+    assert frames == b"\x81\x05early\x88\x02\x03\xe8"
 
 
 # --- closing ---------------------------------------------------
@@ -181,6 +180,70 @@ async def test_the_endpoint_closes(autojump_clock: MockClock) -> None:
         assert await peer.rest() == []
         await nobody_left(server)
         assert trio.current_time() - began < 1
+
+
+ENDS = [
+    pytest.param(client(FIN | CLOSE, b"\x03\xe8"), 1000, id="close frame"),
+    pytest.param(client(FIN | 3), 1002, id="protocol error"),
+]
+
+
+@pytest.mark.parametrize(("end", "code"), ENDS)
+async def test_what_came_before_the_end_is_answered_before_it(
+    autojump_clock: MockClock, server: MemoryServer, end: bytes, code: int
+) -> None:
+    """An endpoint that needs a moment for its answers still gives them, in order; nothing is waited for."""
+    began = trio.current_time()
+    for count in (0, 1, 40):
+        async with open_peer(server, "/echo") as peer:
+            await peer.stream.send_all(client(FIN | TEXT, b"x") * count + end)
+            *echoes, close = await peer.rest_answered()
+            assert echoes == [TextMessage("x")] * count
+            assert isinstance(close, CloseConnection)
+            assert close.code == code
+    assert trio.current_time() == began
+
+
+@pytest.mark.parametrize("receives", [False, True])
+@pytest.mark.parametrize(("end", "code"), ENDS)
+async def test_the_end_does_not_wait_for_a_handler_for_long(
+    autojump_clock: MockClock, receives: bool, end: bytes, code: int
+) -> None:
+    """One that is busy, or doesn't receive at all, has `SETTLE_SECONDS`."""
+
+    async def busy(websocket: WebSocket) -> None:
+        if receives:
+            await websocket.receive()
+        await trio.sleep(60)
+
+    async with (
+        open_memory_server(endpoints={"/busy": busy}) as server,
+        open_peer(server, "/busy") as peer,
+    ):
+        began = trio.current_time()
+        await peer.stream.send_all(client(FIN | TEXT, b"x") * 2 + end)
+        (close,) = await peer.rest_answered()
+        assert isinstance(close, CloseConnection)
+        assert close.code == code
+        assert trio.current_time() - began == pytest.approx(SETTLE_SECONDS)
+
+
+async def test_the_end_does_not_wait_for_a_handler_that_has_ended(autojump_clock: MockClock) -> None:
+    """Whatever it left unread."""
+
+    async def short(websocket: WebSocket) -> None:
+        await websocket.receive()
+
+    began = trio.current_time()
+    async with (
+        open_memory_server(endpoints={"/short": short}) as server,
+        open_peer(server, "/short") as peer,
+    ):
+        await peer.stream.send_all(client(FIN | TEXT, b"x") * 5 + client(FIN | CLOSE, b"\x03\xe9"))
+        (close,) = await peer.rest_answered()
+        assert isinstance(close, CloseConnection)
+        assert close.code in (1000, 1001)
+    assert trio.current_time() == began
 
 
 async def test_nothing_follows_the_answer_to_a_close_frame(

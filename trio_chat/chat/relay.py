@@ -161,6 +161,9 @@ class RelayMember:
             await room.flushed.wait()
         self.take(messages)
 
+    async def settle(self) -> None:
+        """Nothing to wait for: what was taken is under way to the others."""
+
     async def on_drained(self) -> None:
         """Nothing to add."""
 

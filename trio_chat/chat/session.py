@@ -142,6 +142,9 @@ class Session:
                     await self._hub.ready()
                 self._carry_out(request)
 
+    async def settle(self) -> None:
+        """Nothing to wait for: what isn't acknowledged by then, the client sends again."""
+
     async def on_drained(self) -> None:
         """Bring the members that are behind up to their rooms' heads, one page at a time."""
         behind = self._behind

@@ -34,15 +34,17 @@ from .transport import Transport
 
 logger = logging.getLogger("trio_chat.wire")
 
+_CLOSE_BYTE = bytes((0x80 | CLOSE,))
 CONTROLS_PER_SECOND = 100
 MAX_CONTROLS = 200
 """Control frames of one client per second, and at once: beyond that they wait, and what follows them too. A
 ping costs some 60 us, and nobody needs more than one in a few seconds."""
 MAX_DELAYED_CONTROLS = 10 * CONTROLS_PER_SECOND
 """How many in a row have to wait, 10 seconds' worth, before the connection is closed with 4029."""
-
 CLOSE_SECONDS = 5.0
 """How long writing what waits and the closing handshake may take together, before the connection is cut."""
+SETTLE_SECONDS = 1.0
+"""How long the end waits for a handler that still deals with what came before a close frame or an error."""
 
 
 class Handler(Protocol):
@@ -58,6 +60,10 @@ class Handler(Protocol):
 
     async def on_messages(self, messages: list[Message]) -> None:
         """The messages that `take` returned. While this waits, nothing more is read from the peer."""
+        ...
+
+    async def settle(self) -> None:
+        """Nothing more comes from the peer: return when what came is answered. Cancelled if it takes long."""
         ...
 
     async def on_drained(self) -> None:
@@ -302,10 +308,13 @@ class Connection(trio.abc.Stream):
                 return b""
             if taken.messages and self.close_code is None:
                 await self._attend(taken.messages)
+            ends = taken.failure is not None or taken.control[:1] == _CLOSE_BYTE
+            if ends and self.close_code is None:
+                await self._settle()
             if taken.failure is not None:
                 self._reader = None
                 self.close(taken.failure.code, taken.failure.reason)
-            if taken.control and taken.control[0] & 0x0F != CLOSE:
+            if taken.control and not ends:
                 await self._pace_controls()
                 if self.close_code is not None:
                     continue  # trio-websocket can't answer a ping once it has begun to close
@@ -407,6 +416,12 @@ class Connection(trio.abc.Stream):
             self._handler_failed()
         finally:
             self._attending = False
+
+    async def _settle(self) -> None:
+        """Let what came before the end be answered before it, if that takes no longer than it may."""
+        if self._handler is not None:
+            with trio.move_on_after(SETTLE_SECONDS):
+                await self._handler.settle()
 
     def _handler_failed(self) -> None:
         logger.exception("handler failed", extra=self.label.fields())

@@ -44,16 +44,30 @@ class WebSocket:
         self.user = user
         self._scope = trio.CancelScope()
         self._send, self._receive = trio.open_memory_channel[Message](_MAX_MESSAGES)
+        self._unanswered = 0
+        """Messages taken from the peer whose turn with the handler isn't over."""
+        self._received = 0
+        """How many of them the handler has; it is done with one when it asks for the next."""
+        self._settled: trio.Event | None = None
 
     async def receive(self) -> str | bytes:
         """The next message. Raises `ConnectionClosed`. Cancelling loses nothing."""
+        if self._received:
+            self._received -= 1
+            self._answered(1)
         try:
             opcode, payload = await self._receive.receive()
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise ConnectionClosed(
                 self._connection.close_code or 1006, self._connection.close_reason
             ) from None
+        self._received += 1
         return payload.decode() if opcode == TEXT else payload
+
+    def _answered(self, count: int) -> None:
+        self._unanswered -= count
+        if self._settled is not None and not self._unanswered:
+            self._settled.set()
 
     def __aiter__(self) -> "WebSocket":
         return self
@@ -106,6 +120,7 @@ class WebSocket:
             if not _only_closed(error):
                 logger.exception("endpoint failed", extra=self._connection.label.fields())
                 self._connection.close(1011, "internal error")
+        self._answered(self._unanswered)
         self._connection.close(1000)
 
     async def on_open(self) -> None:
@@ -120,15 +135,23 @@ class WebSocket:
                 return messages[index:]
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 break
+            self._unanswered += 1
         return []
 
     async def on_messages(self, messages: list[Message]) -> None:
         """Pass the messages on; waits while the handler is busy."""
         for message in messages:
+            self._unanswered += 1
             try:
                 await self._send.send(message)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
+
+    async def settle(self) -> None:
+        """Return when the handler has asked for more than there is, or has ended."""
+        if self._unanswered:
+            self._settled = trio.Event()
+            await self._settled.wait()
 
     async def on_drained(self) -> None:
         """Nothing to add: `send` waits by itself."""

@@ -28,6 +28,9 @@ class Farewell:
     async def on_messages(self, messages: list[Message]) -> None:
         """Nobody listens."""
 
+    async def settle(self) -> None:
+        """Nobody listens."""
+
     async def on_drained(self) -> None:
         """Nothing to add."""
 
