@@ -129,6 +129,11 @@ class FrameReader:
         """Something followed the control frame that was returned last: `feed` has more without new bytes."""
         return self._start > 0
 
+    @property
+    def held_bytes(self) -> int:
+        """How many of the peer's bytes are kept until more come."""
+        return len(self._rest) - self._start + (0 if self._partial is None else len(self._partial))
+
     def feed(self, data: bytes) -> tuple[list[Message], bytes]:
         """The messages that ``data`` completes, and the first control frame in it, whole and as it came.
 
@@ -148,14 +153,6 @@ class FrameReader:
                 raise WireError(1002, "a client's frame must be masked", messages)
             length -= 128
             payload = position + 6
-            if length > 125:
-                width = 2 if length == 126 else 8
-                payload += width
-                if end < position + 2 + width:
-                    break
-                length = int.from_bytes(data[position + 2 : position + 2 + width], "big")
-                if length < (126 if width == 2 else 65536) or length >= 1 << 63:
-                    raise WireError(1002, "the length of a frame must be in the shortest form", messages)
             if first & 0x70 and (first & 0x30 or not self._deflate or first & 0x0F not in (TEXT, BINARY)):
                 raise WireError(
                     1002, "a reserved bit is set that no agreed extension gives a meaning", messages
@@ -163,7 +160,16 @@ class FrameReader:
             opcode = first & 0x0F
             if opcode > 7:
                 self._check_control(first, length, messages)
-            else:
+            elif length > 125:
+                width = 2 if length == 126 else 8
+                payload += width
+                if end < position + 2 + width:
+                    self._check_data(first, 0, messages)
+                    break
+                length = int.from_bytes(data[position + 2 : position + 2 + width], "big")
+                if length < (126 if width == 2 else 65536) or length >= 1 << 63:
+                    raise WireError(1002, "the length of a frame must be in the shortest form", messages)
+            if opcode < 8:
                 self._check_data(first, length, messages)
             stop = payload + length
             if stop > end:
