@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from swarmlib.settings import PROTOCOLS, Settings, SettingsError, guess_protocol, parse_url
+from swarmlib.tls import context_trusting
 
 EXTRA = "pip install 'trio-chat[swarm]' (in a checkout: pip install -e '.[swarm]')"
 
@@ -40,7 +41,11 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("url", metavar="URL", help="ws:// or http://, as the server prints it; the path tells the protocol")
+    add(
+        "url",
+        metavar="URL",
+        help="ws, http, wss or https, as the server prints it; the path tells the protocol",
+    )
     add(
         "--protocol",
         choices=PROTOCOLS,
@@ -108,6 +113,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="PID",
         help="also record the memory and processor time of this process",
     )
+    add("--ca", metavar="FILE", help="certificates (PEM) to trust over TLS (default: the system's)")
     add("--json", metavar="FILE", help="write everything measured to FILE (-: standard output)")
     add("--plot", metavar="FILE", help="draw latency and throughput to FILE (.png, .svg or .pdf)")
     add("--quiet", action="store_true", help="no progress on standard error")
@@ -136,7 +142,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
             name: getattr(arguments, name)
             for name in (
                 "clients", "rooms", "size", "duration", "warmup", "grace", "ramp", "verify", "sample", "spin",
-                "source_ips", "server_pid",
+                "source_ips", "server_pid", "ca",
             )
         },
     )  # fmt: skip
@@ -149,6 +155,7 @@ def main(argv: list[str]) -> int:
         settings = settings_from(arguments)
         for option in ("json", "plot"):
             _check_writable(option, getattr(arguments, option))
+        _check_certificates(settings.ca)
     except SettingsError as error:
         return _fail(str(error), 2)
     needed = ["hdrh"] + (["matplotlib"] if arguments.plot else [])
@@ -180,7 +187,7 @@ def describe(settings: Settings) -> dict[str, Any]:
     """The settings as plain data."""
     names = [name for name in Settings.__dataclass_fields__ if name != "target"]
     return {
-        "url": f"ws://{settings.target.authority}{settings.target.path}",
+        "url": f"{'wss' if settings.target.tls else 'ws'}://{settings.target.authority}{settings.target.path}",
         "loop": "closed" if settings.rate is None else "open",
     } | {name: getattr(settings, name) for name in names}
 
@@ -204,6 +211,14 @@ def _check_writable(option: str, name: str | None) -> None:
     parent = Path(name).absolute().parent
     if not parent.is_dir() or not os.access(parent, os.W_OK) or Path(name).is_dir():
         raise SettingsError(f"--{option}: cannot write {name!r}")
+
+
+def _check_certificates(name: str | None) -> None:
+    try:
+        context_trusting(name)
+    except OSError as error:  # also ssl.SSLError
+        told = error.strerror or error
+        raise SettingsError(f"--ca: a file of certificates (PEM); {name}: {told}") from None
 
 
 def _fail(line: str, status: int) -> int:

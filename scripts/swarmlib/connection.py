@@ -6,11 +6,13 @@ Plain state with the few operations on a non-blocking socket; the `worker` decid
 import contextlib
 import enum
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable
 
 from swarmlib.frames import Block, Frame, FrameMaker
 from swarmlib.poller import EpollPoller, SelectorPoller
+from swarmlib.tls import Tls
 from swarmlib.verify import AckBook, SenderTranscript, SeqTranscript
 
 MAX_UNSENT_BYTES = 4 << 20
@@ -23,6 +25,7 @@ class State(enum.Enum):
     """Where a connection is in its life."""
 
     CONNECTING = enum.auto()
+    SECURING = enum.auto()
     SHAKING_HANDS = enum.auto()
     JOINING = enum.auto()
     READY = enum.auto()
@@ -43,6 +46,27 @@ class RoomView:
         """Messages that the server answered with an error."""
 
 
+class LargeFrame:
+    """A frame that takes many reads: they fill its own buffer, instead of copying what came before each."""
+
+    __slots__ = ("_got", "_view")
+
+    def __init__(self, size: int, begun: bytes) -> None:
+        self._view = memoryview(bytearray(size))
+        self._view[: len(begun)] = begun
+        self._got = len(begun)
+
+    @property
+    def rest(self) -> memoryview:
+        """What is still to be filled."""
+        return self._view[self._got :]
+
+    def filled(self, got: int) -> memoryview | None:
+        """So many bytes more have come: the frame, if it is whole now."""
+        self._got += got
+        return self._view if self._got == len(self._view) else None
+
+
 class Connection:
     """A client. ``returned`` counts its own messages that came back, ``received`` all deliveries."""
 
@@ -55,6 +79,7 @@ class Connection:
         "is_sender",
         "is_watched",
         "key",
+        "large",
         "message",
         "opened_at",
         "outgoing",
@@ -69,6 +94,7 @@ class Connection:
         "state",
         "tag",
         "tail",
+        "tls",
         "transcript",
         "unacked",
     )
@@ -80,6 +106,9 @@ class Connection:
         """Where its descriptor is watched."""
         self.state = State.CONNECTING
         self.tail = b""
+        self.tls: Tls | None = None
+        self.large: LargeFrame | None = None
+        """Instead of ``tail``, while a large frame comes in."""
         self.outgoing = bytearray()
         self.parts: list[Frame] = []
         self.key = ""
@@ -111,11 +140,20 @@ class Connection:
         with contextlib.suppress(BlockingIOError):
             sock.connect(address)
 
+    def secure(self, context: ssl.SSLContext, host: str) -> None:
+        """Put TLS between the socket and everything else."""
+        self.tls = Tls(context, host, self.sock.recv)
+        self.receive = self.tls.receive_into
+
     def send(self, data: bytes) -> bool:
         """Write what the socket takes and keep the rest; whether nothing is left.
 
         `OSError` if the connection is broken.
         """
+        return self.send_raw(data if self.tls is None else self.tls.encipher(data))
+
+    def send_raw(self, data: bytes) -> bool:
+        """`send` for what is enciphered already."""
         if self.outgoing:
             self.outgoing += data
             return False

@@ -21,8 +21,11 @@ TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 _FIN = 0x80
 _WHOLE = (_FIN | TEXT, _FIN | BINARY)
 _CONTROL = (_FIN | CLOSE, _FIN | PING, _FIN | PONG)
+_UNMASKED_BYTES = 4096
+"""Larger client frames get a masking key of zeros: the same work for the server, none for the swarm."""
 _PARTS = (TEXT, BINARY, 0x0, _FIN)  # fragments: first, following, last
 
+MAX_REMEMBERED_BYTES = 256 * 1024
 REMEMBERED_BLOCKS = 4
 """Stretches kept per room: members lag behind each other by a few writes; each one tried costs 80 ns."""
 
@@ -75,14 +78,16 @@ class Scanner:
 
     ``marker`` tells deliveries from other data frames by the payload's byte at ``marker_at``; without one
     every data frame is a delivery. After `scan`, ``used`` is the length of all whole frames (what follows is
-    half a frame), ``blocks`` the deliveries, and ``others`` the rest, each in order.
+    half a frame, of ``needed`` bytes if that is known), ``blocks`` the deliveries, and ``others`` the rest,
+    each in order.
     """
 
     def __init__(self, buffer: bytearray, marker: bytes = b"", marker_at: int = 0) -> None:
         self.buffer = buffer
+        self._view = memoryview(buffer)
         self.marker = marker[0] if marker else -1
         self.marker_at = marker_at
-        self.used = 0
+        self.used = self.needed = 0
         self.blocks: list[Block] = []
         self.others: list[Frame] = []
 
@@ -94,6 +99,7 @@ class Scanner:
         """
         buffer = self.buffer
         self.blocks = blocks = []
+        self.needed = 0
         if self.others:
             self.others = []
         if (
@@ -114,8 +120,9 @@ class Scanner:
                 fresh = self._block(at, total)
                 if fresh is not None:
                     block = fresh
-                    recent.insert(0, block)
-                    del recent[REMEMBERED_BLOCKS:]
+                    if len(block.data) <= MAX_REMEMBERED_BYTES:
+                        recent.insert(0, block)
+                        del recent[REMEMBERED_BLOCKS:]
                 else:
                     step = self._other(at, total)
                     if not step:
@@ -143,7 +150,10 @@ class Scanner:
                 return 0, 0
             length = int.from_bytes(self.buffer[at + 2 : at + head])
         size = head + length
-        return (head, size) if left >= size else (0, 0)
+        if left >= size:
+            return head, size
+        self.needed = size
+        return 0, 0
 
     def _block(self, at: int, total: int) -> Block | None:
         """The stretch of deliveries that begins at ``at``, or None if there is none."""
@@ -163,7 +173,7 @@ class Scanner:
             runs.append((at - start, size, head, run))
             count += run
             at += run * size
-        return Block(bytes(buffer[start:at]), count, runs) if count else None
+        return Block(bytes(self._view[start:at]), count, runs) if count else None
 
     def _run(self, at: int, size: int, head: int, total: int) -> int:
         """How many frames in a row have the header (and marker) of the one at ``at``, itself included."""
@@ -195,7 +205,7 @@ class FrameMaker:
     __slots__ = ("_head", "_mask", "_size")
 
     def __init__(self, size: int, opcode: int = TEXT, key: bytes = b"") -> None:
-        key = key or os.urandom(4)
+        key = key or (os.urandom(4) if size <= _UNMASKED_BYTES else bytes(4))
         if size < 126:
             head = bytes((_FIN | opcode, 0x80 | size))
         elif size < 65536:
@@ -208,6 +218,8 @@ class FrameMaker:
 
     def frame(self, payload: bytes) -> bytes:
         """``payload`` as one frame."""
+        if not self._mask:
+            return self._head + payload
         # One big-number XOR instead of a loop over bytes.
         return self._head + (int.from_bytes(payload) ^ self._mask).to_bytes(self._size)
 

@@ -4,6 +4,7 @@ Refuses to go on after the first failure: a swarm of fewer clients than asked fo
 """
 
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 
@@ -12,6 +13,7 @@ from swarmlib.handshake import HandshakeError, new_key, request, response
 from swarmlib.poller import READ, WRITE
 from swarmlib.protocol import Protocol
 from swarmlib.settings import Settings
+from swarmlib.tls import context_trusting
 
 MAX_OPENING = 64
 """Handshakes under way at once in one process: below any listen backlog, enough to keep a server busy."""
@@ -55,6 +57,8 @@ class Opener:
         self._send = send
         family, _, _, _, address = self._resolve()
         self._family, self._address = family, address
+        self._tls = context_trusting(settings.ca) if settings.target.tls else None
+        self._buffer = memoryview(bytearray(256 * 1024))
         self._began = time.monotonic()
         self._progress_at = self._began
         self._started = 0
@@ -107,6 +111,8 @@ class Opener:
         """Do what the connection is ready for."""
         if connection.state is State.CONNECTING:
             self._connected(connection)
+        elif connection.state is State.SECURING:
+            self._secure(connection, is_first=False)
         else:
             self._answer(connection)
 
@@ -114,9 +120,35 @@ class Opener:
         number = connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number:
             raise self._failure(OSError(number, socket.errno.errorcode.get(number, str(number))))  # type: ignore[attr-defined]
+        connection.poller.change(connection.fd, READ)
+        if self._tls is None:
+            self._ask(connection)
+            return
+        connection.state = State.SECURING
+        connection.secure(self._tls, self.settings.target.host)
+        self._secure(connection, is_first=True)
+
+    def _secure(self, connection: Connection, *, is_first: bool) -> None:
+        """Take the TLS handshake further: with what has come, unless it is the ``first`` step."""
+        assert connection.tls is not None
+        try:
+            if not is_first and not connection.tls.take_in():
+                raise OpenError("the server closed a connection during the TLS handshake")
+            is_done, data = connection.tls.shake_hands()
+            connection.send_raw(data)
+        except BlockingIOError:
+            return
+        except ssl.SSLError as error:
+            raise OpenError(f"TLS: {getattr(error, 'verify_message', '') or error.reason or error}") from None
+        except OSError as error:
+            raise self._failure(error) from None
+        if is_done:
+            self._ask(connection)
+
+    def _ask(self, connection: Connection) -> None:
+        """Ask for the upgrade."""
         connection.state = State.SHAKING_HANDS
         connection.key = new_key()
-        connection.poller.change(connection.fd, READ)
         head = request(
             self.settings.target.authority,
             self.protocol.path(connection.client),
@@ -127,10 +159,10 @@ class Opener:
 
     def _answer(self, connection: Connection) -> None:
         try:
-            data = connection.sock.recv(65536)
-            if not data:
+            got = connection.receive(self._buffer)
+            if not got:
                 raise OpenError("the server closed a connection during the handshake")
-            connection.tail += data
+            connection.tail += self._buffer[:got]
             rest = response(connection.tail, connection.key)
         except BlockingIOError:
             return

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 PROTOCOLS = ("chat", "relay", "plain", "echo")
 MIN_SIZE = 48
 """A payload carries its sender, number and intended time: `protocol.STAMP_BYTES`, rounded up."""
-MAX_SIZE = 60_000
+MAX_SIZE = 1 << 20
 MAX_CLIENTS = 99_999
 """Five digits are kept for the sender in each payload."""
 CLIENTS_PER_ADDRESS = 20_000
@@ -32,6 +32,7 @@ class Target:
     port: int
     path: str
     query: str
+    tls: bool = False
 
     @property
     def authority(self) -> str:
@@ -52,19 +53,18 @@ class Target:
 def parse_url(url: str) -> Target:
     """The target that ``url`` names; a bare ``HOST:PORT`` will do."""
     parts = urlsplit(url if "://" in url else f"ws://{url}")
-    if parts.scheme in ("wss", "https"):
-        raise SettingsError(f"url: TLS is not supported: use ws:// or http://, not {url!r}")
-    if parts.scheme not in ("ws", "http"):
-        raise SettingsError(f"url: ws://HOST:PORT[/PATH] or http://HOST:PORT, not {url!r}")
+    if parts.scheme not in ("ws", "http", "wss", "https"):
+        raise SettingsError(f"url: ws://HOST:PORT[/PATH], http, wss or https, not {url!r}")
+    tls = parts.scheme in ("wss", "https")
     try:
-        port = parts.port if parts.port is not None else 80
+        port = parts.port if parts.port is not None else 443 if tls else 80
     except ValueError:
         raise SettingsError(f"url: a port is 1 to 65535, not in {url!r}") from None
     if not parts.hostname or port == 0:
-        raise SettingsError(f"url: ws://HOST:PORT[/PATH] or http://HOST:PORT, not {url!r}")
+        raise SettingsError(f"url: ws://HOST:PORT[/PATH], http, wss or https, not {url!r}")
     if not url.isascii() or any(c.isspace() for c in url):
         raise SettingsError(f"url: ASCII without spaces, not {url!r}")
-    return Target(parts.hostname, port, parts.path or "/", parts.query)
+    return Target(parts.hostname, port, parts.path or "/", parts.query, tls)
 
 
 def guess_protocol(path: str) -> str:
@@ -103,6 +103,8 @@ class Settings:
     """Never sleep: on one machine a server pays for waking its receivers, as it would not over a network."""
     source_ips: int = 0
     server_pid: int | None = None
+    ca: str | None = None
+    """A file of certificates to trust over TLS; None: those that the system trusts."""
     room: str = field(default_factory=_run_name)
 
     def __post_init__(self) -> None:
@@ -167,6 +169,10 @@ class Settings:
         return f"127.1.{high}.{low + 1}"
 
 
+def _number(value: float) -> str:
+    return str(int(value)) if math.isfinite(value) and value == int(value) else f"{value:g}"
+
+
 class _Checker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -176,4 +182,6 @@ class _Checker:
         if value is None:
             return
         if math.isnan(value) or not low <= value <= high:
-            raise SettingsError(f"--{name.replace('_', '-')}: {low:g} to {high:g}, not {value:g}")
+            raise SettingsError(
+                f"--{name.replace('_', '-')}: {_number(low)} to {_number(high)}, not {_number(value)}"
+            )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from swarmlib.connection import Connection, RoomView, State
+from swarmlib.connection import Connection, LargeFrame, RoomView, State
 from swarmlib.counts import Counts
 from swarmlib.frames import CLOSE, PING, PONG, TEXT, Frame, FrameError, Scanner, client_frame
 from swarmlib.protocol import Protocol, parse_reply
@@ -17,7 +17,8 @@ from swarmlib.verify import AckBook, Agreement, Findings, SenderTranscript, SeqT
 
 READ_BYTES = 256 * 1024
 """Taken by one read at most: what fits the second-level cache."""
-LARGEST_FRAME = 1 << 20
+LARGE_FRAME = 64 * 1024
+LARGEST_FRAME = 2 << 20
 """A server's frame beyond this ends the connection with an error."""
 
 
@@ -56,9 +57,12 @@ class Traffic:
 
     def read(self, connection: Connection) -> None:
         """Take what has come, once."""
-        tail = connection.tail
+        tail, large = connection.tail, connection.large
         try:
-            if tail:
+            if large is not None:
+                kept = 0
+                got = connection.receive(large.rest)
+            elif tail:
                 kept = len(tail)
                 self._buffer[:kept] = tail
                 got = connection.receive(self._view[kept : kept + READ_BYTES])
@@ -78,6 +82,13 @@ class Traffic:
         counts.received_bytes += got
         if got > self.largest_read:
             self.largest_read = got
+        if large is not None:
+            whole = large.filled(got)
+            if whole is not None:
+                connection.large = None
+                self._buffer[: len(whole)] = whole
+                self.digest(connection, len(whole))
+            return
         self.digest(connection, kept + got)
 
     def digest(self, connection: Connection, total: int) -> None:
@@ -89,7 +100,7 @@ class Traffic:
             self._on_lost(connection, f"bad frame: {error}")
             return
         used = scanner.used
-        connection.tail = b"" if used == total else bytes(self._buffer[used:total])
+        connection.tail = b"" if used == total else bytes(self._view[used:total])
         if delivered:
             connection.received += delivered
             self.counts.deliveries += delivered
@@ -103,8 +114,16 @@ class Traffic:
         if scanner.others:
             for frame in scanner.others:
                 self._other(connection, frame)
-        if used != total and len(connection.tail) > LARGEST_FRAME:
+        if scanner.needed > LARGE_FRAME:
+            self._large(connection, scanner.needed)
+
+    def _large(self, connection: Connection, size: int) -> None:
+        """Half a frame of ``size`` bytes has come."""
+        if size > LARGEST_FRAME:
             self._on_lost(connection, f"frame of more than {LARGEST_FRAME} bytes")
+        elif connection.tls is None:  # whose records come in their own sizes
+            connection.large = LargeFrame(size, connection.tail)
+            connection.tail = b""
 
     def digest_bytes(self, connection: Connection, data: bytes) -> None:
         """Count ``data``, which came with the handshake's answer."""

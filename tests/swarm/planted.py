@@ -4,6 +4,7 @@ Chat at ``/ws``, broadcast everywhere else. The fault hits one member (chat: the
 broadcast: the third that joins) at the fifth message of the room, or the ack of that message.
 """
 
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -133,11 +134,13 @@ async def _send_if_open(connection: WebSocketConnection, message: str | bytes) -
         await connection.send_message(message)
 
 
-async def serve_planted(fault: str, task_status: trio.TaskStatus[int]) -> None:
+async def serve_planted(
+    fault: str, tls: ssl.SSLContext | None = None, *, task_status: trio.TaskStatus[int]
+) -> None:
     """Serve with ``fault`` until cancelled; starts with the port."""
     server = Server(fault)
     async with trio.open_nursery() as nursery:
         started = await nursery.start(
-            partial(serve_websocket, server.handle, "127.0.0.1", 0, ssl_context=None)
+            partial(serve_websocket, server.handle, "127.0.0.1", 0, ssl_context=tls)
         )
         task_status.started(started.port)

@@ -31,10 +31,13 @@ class Feed:
         self.pieces = pieces
 
     def recv_into(self, view: memoryview) -> int:
-        """The next piece."""
+        """The next piece, as far as it fits."""
         if not self.pieces:
             raise BlockingIOError
-        piece = self.pieces.pop(0)
+        piece = self.pieces[0][: len(view)]
+        self.pieces[0] = self.pieces[0][len(piece) :]
+        if not self.pieces[0]:
+            del self.pieces[0]
         view[: len(piece)] = piece
         return len(piece)
 

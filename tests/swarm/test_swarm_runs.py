@@ -2,16 +2,19 @@
 
 import json
 import signal
+import ssl
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from comparelib.certificate import Certificate
 
 from swarm.conftest import SCRIPTS
-from swarm.planted import FAULTS, serve_planted
+from swarm.planted import AT, FAULTS, serve_planted
 
 pytest.importorskip("hdrh", reason="the extra 'swarm' is not installed")
 
@@ -68,6 +71,37 @@ async def test_verifying_finds_what_is_planted_in_a_broadcast(fault: str) -> Non
     """By the senders' own numbers."""
     status, findings, _ = await run_against(fault, "/any", "--rate", "100", "--senders", "1", "--verify")
     assert (status, findings) == (int(fault != "none"), BROADCAST[fault])
+
+
+@pytest.mark.parametrize("size", ["64", "100000"])
+async def test_verifies_over_tls(size: str, tmp_path: Path) -> None:
+    """What one read brings may be many records, or less than one."""
+    certificate = Certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate.chain, certificate.key)
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(serve_planted, "dropped", context)
+        options = ("--ca", certificate.ca, "--size", size, "--verify", "--senders", "1", "--window", "1")
+        _, result, errors = await swarm(f"wss://127.0.0.1:{port}/any", *LOAD, *options)
+        nursery.cancel_scope.cancel()
+    assert result, errors
+    assert (result["findings"]["gaps"], result["errors"]) == (1, {})
+    assert result["total"]["sends"] > AT
+
+
+async def test_a_certificate_that_is_not_trusted_is_told(tmp_path: Path) -> None:
+    """In one line; the authority of another run is not this one's."""
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    certificate, other = Certificate(tmp_path / "one"), Certificate(tmp_path / "other")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate.chain, certificate.key)
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(serve_planted, "none", context)
+        status, _, errors = await swarm(f"wss://127.0.0.1:{port}/", "--ca", other.ca, *LOAD, "--quiet")
+        nursery.cancel_scope.cancel()
+    assert (status, errors.count("\n")) == (1, 1)
+    assert errors.startswith("swarm: TLS: unable to get local issuer certificate")
 
 
 @pytest.mark.parametrize("fault", ["none", "dropped", "duplicated"])

@@ -19,7 +19,8 @@ def settings(*argv: str) -> Settings:
     ("argv", "told"),
     [
         ([], "URL"),
-        (["wss://localhost"], "TLS"),
+        (["wss://localhost", "--ca", "/no/such/file"], "--ca: a file of certificates"),
+        (["wss://localhost:0"], "wss"),
         (["ftp://localhost"], "not 'ftp://localhost'"),
         (["ws://localhost:99999"], "1 to 65535"),
         (["ws://"], "ws://HOST:PORT"),
@@ -32,7 +33,7 @@ def settings(*argv: str) -> Settings:
         ([URL, "--rate", "nan"], "--rate"),
         ([URL, "--rate", "5", "--window", "1"], "not both"),
         ([URL, "--window", "0"], "--window"),
-        ([URL, "--size", "10"], "--size: 48 to 60000, not 10"),
+        ([URL, "--size", "10"], "--size: 48 to 1048576, not 10"),
         ([URL, "--duration", "0"], "--duration"),
         ([URL, "--sample", "2"], "--sample"),
         ([URL, "--processes", "-1"], "--processes"),
@@ -77,6 +78,12 @@ def test_every_client_has_its_request_path() -> None:
     assert path("ws://h:9/relay/x?echo=0", 3, "--rooms", "2") == "/relay/x/r-1?echo=0"
     assert path("ws://h:9/", 3, "--protocol", "relay") == "/relay/r-0"
     assert path("ws://h:9/a?b=c", 3) == "/a?b=c"
+
+
+def test_a_scheme_tells_tls_and_the_port() -> None:
+    """As everywhere: 80 without TLS, 443 with it."""
+    targets = [settings(f"{scheme}://h").target for scheme in ("ws", "http", "wss", "https")]
+    assert [(target.tls, target.port) for target in targets] == [(False, 80)] * 2 + [(True, 443)] * 2
 
 
 def test_loops_have_their_defaults() -> None:
