@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from swarmlib.settings import PROTOCOLS, Settings, SettingsError, guess_protocol, parse_url
+from swarmlib.settings import CONTENTS, PROTOCOLS, Settings, SettingsError, guess_protocol, parse_url
 from swarmlib.tls import context_trusting
 
 EXTRA = "pip install 'trio-chat[swarm]' (in a checkout: pip install -e '.[swarm]')"
@@ -67,6 +67,14 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--window", type=int, metavar="W", help="closed loop: messages under way per sender")
     add("--size", type=int, default=64, metavar="BYTES", help="bytes of text in a message (default 64)")
+    add(
+        "--content",
+        choices=CONTENTS,
+        default="filler",
+        help="filler: one letter repeated; talk: like a chat, as JSON where the server makes none (and --size"
+        " the JSON's)",
+    )
+    add("--deflate", action="store_true", help="offer permessage-deflate, as browsers do")
     add("--duration", type=float, default=10.0, metavar="S", help="seconds measured (default 10)")
     add("--warmup", type=float, default=1.0, metavar="S", help="seconds of load before that (default 1)")
     add(
@@ -142,7 +150,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
             name: getattr(arguments, name)
             for name in (
                 "clients", "rooms", "size", "duration", "warmup", "grace", "ramp", "verify", "sample", "spin",
-                "source_ips", "server_pid", "ca",
+                "source_ips", "server_pid", "ca", "content", "deflate",
             )
         },
     )  # fmt: skip

@@ -10,6 +10,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 
+from swarmlib.deflate import DeflatingFrameMaker, Inflater
 from swarmlib.frames import Block, Frame, FrameMaker
 from swarmlib.poller import EpollPoller, SelectorPoller
 from swarmlib.tls import Tls
@@ -76,6 +77,7 @@ class Connection:
         "client",
         "fd",
         "frames",
+        "inflater",
         "is_sender",
         "is_watched",
         "key",
@@ -116,7 +118,9 @@ class Connection:
         self.is_sender = False
         self.message: Callable[[int, int], bytes]
         """Of a sender: makes a payload from its number and its intended time."""
-        self.frames: FrameMaker
+        self.frames: FrameMaker | DeflatingFrameMaker
+        self.inflater: Inflater | None = None
+        """If compression was agreed."""
         self.is_watched = False
         self.tag = b""
         self.received = self.returned = self.sent = self.acks = 0

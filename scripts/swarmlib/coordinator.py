@@ -246,6 +246,8 @@ class Coordinator:
             },
             "timeline": self.timeline,
         }
+        if self.settings.deflate:
+            result["deflate"] = compression(sum(part["agreed"] for part in ready), result, done)
         if self.settings.server_pid is not None:
             held = done[0]["last"]["server"]
             result["server"] = self.server | {
@@ -275,6 +277,17 @@ class Coordinator:
         if lateness and lateness["p99"] > 5:
             warnings.append(f"the swarm sent late: 1 % of the messages by more than {lateness['p99']:.1f} ms")
         return warnings
+
+
+def compression(agreed: int, result: dict[str, Any], done: list[dict[str, Any]]) -> dict[str, Any]:
+    """Bytes of a delivery on the wire, and what they would be without compression, as far as looked into."""
+    opened, plain = (sum(part["opened"][place] for part in done) for place in (0, 1))
+    received = result["received_bytes"] / result["deliveries"] if result["deliveries"] else 0.0
+    return {
+        "agreed": agreed,
+        "bytes_per_delivery": round(received, 1),
+        "plain_bytes_per_delivery": round(plain / opened, 1) if opened else None,
+    }
 
 
 def available_cores() -> int:

@@ -14,16 +14,19 @@ How counting gets cheap, in the order in which it is tried:
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 _FIN = 0x80
+RSV1 = 0x40
+"""The content is compressed (RFC 7692 section 6)."""
 _WHOLE = (_FIN | TEXT, _FIN | BINARY)
 _CONTROL = (_FIN | CLOSE, _FIN | PING, _FIN | PONG)
 _UNMASKED_BYTES = 4096
 """Larger client frames get a masking key of zeros: the same work for the server, none for the swarm."""
 _PARTS = (TEXT, BINARY, 0x0, _FIN)  # fragments: first, following, last
+_COMPRESSED, _COMPRESSED_PARTS = (_FIN | RSV1 | TEXT, _FIN | RSV1 | BINARY), (RSV1 | TEXT, RSV1 | BINARY)
 
 MAX_REMEMBERED_BYTES = 256 * 1024
 REMEMBERED_BLOCKS = 4
@@ -54,7 +57,7 @@ class Frame(NamedTuple):
 class Block:
     """A stretch of whole delivery frames that follow each other: ``data`` holds them, headers included."""
 
-    __slots__ = ("count", "data", "events", "runs", "span")
+    __slots__ = ("count", "data", "events", "opened", "plain_bytes", "runs", "span")
 
     def __init__(self, data: bytes, count: int, runs: list[tuple[int, int, int, int]]) -> None:
         self.data = data
@@ -65,6 +68,10 @@ class Block:
         """What a protocol read in it; kept here because all members of a room share the block."""
         self.span: tuple[int, int] | None = None
         """First and last ``seq`` of the events, if they are numbered one by one."""
+        self.opened: Block | None = None
+        """The same without compression, once somebody wanted to see it."""
+        self.plain_bytes = 0
+        """Of an opened block: what its frames would take uncompressed."""
 
     def payloads(self) -> Iterator[bytes]:
         """The frames' payloads, in order."""
@@ -77,12 +84,23 @@ class Scanner:
     """Counts the delivery frames at the start of a shared buffer.
 
     ``marker`` tells deliveries from other data frames by the payload's byte at ``marker_at``; without one
-    every data frame is a delivery. After `scan`, ``used`` is the length of all whole frames (what follows is
-    half a frame, of ``needed`` bytes if that is known), ``blocks`` the deliveries, and ``others`` the rest,
-    each in order.
+    every data frame is a delivery. ``inflate`` gives the content of a compressed payload that stands for
+    itself; without it a compressed frame is an error.
+
+    After `scan`, ``used`` is the length of all whole frames (what follows is half a frame, of ``needed``
+    bytes if that is known), ``blocks`` the deliveries, and ``others`` the rest, each in order.
     """
 
-    def __init__(self, buffer: bytearray, marker: bytes = b"", marker_at: int = 0) -> None:
+    def __init__(
+        self,
+        buffer: bytearray,
+        marker: bytes = b"",
+        marker_at: int = 0,
+        inflate: Callable[[bytes], bytes] | None = None,
+    ) -> None:
+        self._inflate = inflate
+        self._whole = _WHOLE if inflate is None else _WHOLE + _COMPRESSED
+        self._parts = _PARTS if inflate is None else _PARTS + _COMPRESSED_PARTS
         self.buffer = buffer
         self._view = memoryview(buffer)
         self.marker = marker[0] if marker else -1
@@ -107,7 +125,7 @@ class Scanner:
             and total > 1
             and buffer[1] == total - 2 < 126
             and self.marker < 0
-            and buffer[0] in _WHOLE
+            and buffer[0] in self._whole
         ):
             self.used = total  # one short frame and nothing else, as in an echo
             return 1
@@ -163,17 +181,28 @@ class Scanner:
         buffer, marker = self.buffer, self.marker
         while at < total:
             head, size = self._frame(at, total)
-            if not size or buffer[at] not in _WHOLE:
+            if not size or buffer[at] not in self._whole:
                 break
-            if marker >= 0:
-                mark = head + self.marker_at
-                if size <= mark or buffer[at + mark] != marker:
-                    break
-            run = 1 if total - at < 2 * size else self._run(at, size, head, total)
+            if marker >= 0 and not self._is_marked(at, head, size):
+                break
+            is_hidden = marker >= 0 and buffer[at] & RSV1
+            run = 1 if is_hidden or total - at < 2 * size else self._run(at, size, head, total)
             runs.append((at - start, size, head, run))
             count += run
             at += run * size
         return Block(bytes(self._view[start:at]), count, runs) if count else None
+
+    def _is_marked(self, at: int, head: int, size: int) -> bool:
+        """Whether the frame at ``at`` has the marker."""
+        if self.buffer[at] & RSV1:
+            content = self._content(at, head, size)
+            return len(content) > self.marker_at and content[self.marker_at] == self.marker
+        mark = head + self.marker_at
+        return size > mark and self.buffer[at + mark] == self.marker
+
+    def _content(self, at: int, head: int, size: int) -> bytes:
+        payload = bytes(self._view[at + head : at + size])
+        return payload if self._inflate is None or not self.buffer[at] & RSV1 else self._inflate(payload)
 
     def _run(self, at: int, size: int, head: int, total: int) -> int:
         """How many frames in a row have the header (and marker) of the one at ``at``, itself included."""
@@ -191,12 +220,19 @@ class Scanner:
     def _other(self, at: int, total: int) -> int:
         """Take the single frame at ``at`` into ``others``; its size, or 0 if it isn't all there yet."""
         first = self.buffer[at]
-        if first not in _WHOLE and first not in _CONTROL and first not in _PARTS:
+        if first not in self._whole and first not in _CONTROL and first not in self._parts:
             raise FrameError(f"frame that begins with byte 0x{first:02x}")
         head, size = self._frame(at, total)
-        if size:
-            self.others.append(Frame(first, bytes(self.buffer[at + head : at + size])))
+        if size and first in _COMPRESSED:
+            self.others.append(Frame(first & ~RSV1, self._content(at, head, size)))
+        elif size:
+            self.others.append(Frame(first, bytes(self._view[at + head : at + size])))
         return size
+
+
+def header_size(size: int) -> int:
+    """Of a server's frame with so many bytes of payload."""
+    return 2 if size < 126 else 4 if size < 65536 else 10
 
 
 class FrameMaker:

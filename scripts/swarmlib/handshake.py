@@ -1,12 +1,13 @@
 """The opening handshake of RFC 6455, client side: bytes out, bytes in, no sockets.
 
-Refuses anything but a plain 101 with the right ``Sec-WebSocket-Accept`` and no extension, and says why in one
-line.
+Refuses anything but a plain 101 with the right ``Sec-WebSocket-Accept``, and no extension unless one was
+offered, and says why in one line.
 """
 
 import base64
 import hashlib
 import os
+from typing import NamedTuple
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_HEAD_BYTES = 64 * 1024
@@ -22,7 +23,14 @@ def new_key() -> str:
     return base64.b64encode(os.urandom(16)).decode()
 
 
-def request(host: str, path: str, key: str, subprotocol: str = "") -> bytes:
+class Answer(NamedTuple):
+    """A good one: the extensions that the server chose, and what follows the head."""
+
+    extensions: str
+    rest: bytes
+
+
+def request(host: str, path: str, key: str, subprotocol: str = "", extensions: str = "") -> bytes:
     """The request head that asks for ``path`` to become a WebSocket."""
     lines = [
         f"GET {path} HTTP/1.1",
@@ -34,11 +42,13 @@ def request(host: str, path: str, key: str, subprotocol: str = "") -> bytes:
     ]
     if subprotocol:
         lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+    if extensions:
+        lines.append(f"Sec-WebSocket-Extensions: {extensions}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
 
 
-def response(data: bytes, key: str) -> bytes | None:
-    """What follows the head of a good answer; None if the head isn't complete.
+def response(data: bytes, key: str, *, offered: bool = False) -> Answer | None:
+    """The answer, if it is a good one; None if its head isn't complete. ``offered``: an extension was.
 
     `HandshakeError` for any other answer.
     """
@@ -59,11 +69,10 @@ def response(data: bytes, key: str) -> bytes | None:
     expected = base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
     if headers.get("sec-websocket-accept") != expected:
         raise HandshakeError("the server's Sec-WebSocket-Accept is wrong")
-    if headers.get("sec-websocket-extensions"):
-        raise HandshakeError(
-            f"the server chose an extension nobody offered: {headers['sec-websocket-extensions']}"
-        )
-    return rest
+    extensions = headers.get("sec-websocket-extensions", "")
+    if extensions and not offered:
+        raise HandshakeError(f"the server chose an extension nobody offered: {extensions}")
+    return Answer(extensions, rest)
 
 
 def _refusal(status: str, body: bytes) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from swarmlib.connection import Connection, State
+from swarmlib.deflate import OFFER, agreed
 from swarmlib.handshake import HandshakeError, new_key, request, response
 from swarmlib.poller import READ, WRITE
 from swarmlib.protocol import Protocol
@@ -52,6 +53,8 @@ class Opener:
         """By descriptor: connections that speak no WebSocket yet."""
         self.joining = 0
         """Connections that are open but no members yet."""
+        self.agreed = 0
+        """Connections that compress."""
         self.latencies_us: list[int] = []
         self._on_open = on_open
         self._send = send
@@ -154,6 +157,7 @@ class Opener:
             self.protocol.path(connection.client),
             connection.key,
             self.protocol.subprotocol,
+            OFFER if self.settings.deflate else "",
         )
         self._send(connection, head)
 
@@ -163,21 +167,32 @@ class Opener:
             if not got:
                 raise OpenError("the server closed a connection during the handshake")
             connection.tail += self._buffer[:got]
-            rest = response(connection.tail, connection.key)
+            answer = response(connection.tail, connection.key, offered=self.settings.deflate)
+            if answer is None:
+                return
+            if answer.extensions:
+                self._agree(connection, answer.extensions)
         except BlockingIOError:
             return
         except HandshakeError as error:
             raise OpenError(f"{error}{_advice(str(error), self.settings)}") from None
         except OSError as error:
             raise self._failure(error) from None
-        if rest is None:
-            return
         connection.tail = b""
         del self.opening[connection.fd]
         connection.state = State.JOINING
         if not self.protocol.is_ready_when_open:
             self.joining += 1
-        self._on_open(connection, rest)
+        self._on_open(connection, answer.rest)
+
+    def _agree(self, connection: Connection, extensions: str) -> None:
+        try:
+            connection.inflater = agreed(extensions)
+        except ValueError as error:
+            raise OpenError(str(error)) from None
+        if connection.inflater.takes_over and self.protocol.marker:
+            raise OpenError("the server takes compression contexts over: its chat can't be read out of order")
+        self.agreed += 1
 
     def _failure(self, error: OSError) -> OpenError:
         target = self.settings.target

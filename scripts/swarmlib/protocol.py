@@ -12,11 +12,15 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from swarmlib import talk
 from swarmlib.frames import Block
 from swarmlib.settings import Settings
 
 _STAMP = re.compile(rb"~(\d{5})~(\d{8})~(\d{19})~")
+_STAMP_FORMAT = b"~%05d~%08d~%019d~"
 STAMP_BYTES = 36
+_STEP = 37
+"""How far apart in the templates senders begin."""
 UNKNOWN = -1
 """Sender of an event that this run did not send."""
 
@@ -31,9 +35,9 @@ class Event(NamedTuple):
     id: str = ""
 
 
-def text_template(sender: int, size: int) -> str:
-    """The text of a message, ``size`` bytes long; its number and its intended time are put in by ``%``."""
-    return f"~{sender:05d}~%08d~%019d~" + "x" * (size - STAMP_BYTES)
+def filler(size: int) -> list[bytes]:
+    """The one text, of ``size`` bytes, into which sender, number and time are put by ``%``."""
+    return [_STAMP_FORMAT + b"x" * (size - STAMP_BYTES)]
 
 
 def sender_tag(sender: int) -> bytes:
@@ -64,8 +68,14 @@ class Protocol:
 
     def message_maker(self, sender: int) -> Callable[[int, int], bytes]:
         """What makes the payload of a message from its number and its intended time: always of one size."""
-        template = text_template(sender, self.settings.size).encode()
-        return lambda number, stamp: template % (number, stamp)
+        templates = self.templates(self.settings.room_of(sender))
+        total, first = len(templates), sender * _STEP
+        return lambda number, stamp: templates[(first + number) % total] % (sender, number, stamp)
+
+    def templates(self, room: int) -> list[bytes]:
+        """What is sent in ``room``, in turn; sender, number and time are put in by ``%``."""
+        size = self.settings.size
+        return talk.events(_STAMP_FORMAT, size) if self.settings.content == "talk" else filler(size)
 
     def stamps(self, block: Block) -> list[tuple[Any, ...]]:
         """(sender, number, time) of each of this swarm's messages in ``block``: the quick look."""
@@ -112,13 +122,26 @@ class Chat(Protocol):
             b'{"op":"join","room":%s}' % json.dumps(room).encode(),
         ]
 
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._templates: dict[int, list[bytes]] = {}
+
     def message_maker(self, sender: int) -> Callable[[int, int], bytes]:
-        settings = self.settings
-        room = json.dumps(settings.room_name(settings.room_of(sender))).replace("%", "%%")
-        text = text_template(sender, settings.size)
-        id_ = f"s{sender:05d}.%08d"  # as `message_id` has it
-        template = f'{{"op":"say","room":{room},"text":"{text}","id":"{id_}"}}'.encode()
-        return lambda number, stamp: template % (number, stamp, number)
+        templates = self.templates(self.settings.room_of(sender))
+        total, first = len(templates), sender * _STEP
+        return lambda number, stamp: templates[(first + number) % total] % (
+            sender, number, stamp, sender, number
+        )  # fmt: skip
+
+    def templates(self, room: int) -> list[bytes]:
+        """The same; sender and number come once more, in the ``id``."""
+        if room not in self._templates:
+            size = self.settings.size
+            texts = talk.texts(_STAMP_FORMAT, size) if self.settings.content == "talk" else filler(size)
+            name = json.dumps(self.settings.room_name(room)).replace("%", "%%").encode()
+            before, after = b'{"op":"say","room":' + name + b',"text":"', b'","id":"s%05d.%08d"}'
+            self._templates[room] = [before + text + after for text in texts]
+        return self._templates[room]
 
     def events(self, block: Block) -> list[tuple[Any, ...]]:
         return [_chat_event(payload) for payload in block.payloads()]
@@ -144,7 +167,7 @@ def parse_reply(payload: bytes) -> dict[str, Any]:
 
 
 def _event(text: bytes, seq: int = 0, id_: str = "") -> Event:
-    found = _STAMP.match(text)
+    found = _STAMP.search(text)
     if found is None:
         return Event(UNKNOWN, 0, 0, seq, id_)
     sender, number, stamp = map(int, found.groups())

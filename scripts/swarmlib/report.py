@@ -105,6 +105,10 @@ def result_lines(settings: Settings, result: dict[str, Any]) -> list[str]:
         if found := result[name]:
             quantiles = "  ".join(f"{key} {value:.3f}" for key, value in found.items() if key != "count")
             lines.append(_row(label, f"{found['count']:,}", f"{quantiles} ms"))
+    if found := result.get("deflate"):
+        plain = found["plain_bytes_per_delivery"]
+        saved = f", {1 - found['bytes_per_delivery'] / plain:.0%} less than {plain:g} plain" if plain else ""
+        lines.append(_row("deflate", f"{found['agreed']:,}", f"{found['bytes_per_delivery']:g} bytes{saved}"))
     shakes = result["handshakes"]
     lines.append(_row("handshakes", f"{shakes['count']:,}", f"{shakes['per_s']:,.0f}/s"))
     for kind, count in result["findings"].items():

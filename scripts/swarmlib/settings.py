@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 PROTOCOLS = ("chat", "relay", "plain", "echo")
+CONTENTS = ("filler", "talk")
 MIN_SIZE = 48
 """A payload carries its sender, number and intended time: `protocol.STAMP_BYTES`, rounded up."""
+MIN_TALK_SIZE = 220
+"""Of a whole event in JSON, where the server makes none of the text."""
 MAX_SIZE = 1 << 20
 MAX_CLIENTS = 99_999
 """Five digits are kept for the sender in each payload."""
@@ -96,6 +99,9 @@ class Settings:
     grace: float = 5.0
     ramp: float = 0.0
     size: int = 64
+    content: str = "filler"
+    deflate: bool = False
+    """Offer permessage-deflate; where it is agreed, what is sent is compressed too."""
     processes: int = 1
     verify: bool = False
     sample: float | None = None
@@ -124,6 +130,8 @@ class Settings:
         check("source_ips", 0, MAX_SOURCE_IPS)
         if self.rate and not self.senders:
             raise SettingsError("--senders: at least 1 for a rate above 0")
+        if self.content == "talk" and self.protocol != "chat" and self.size < MIN_TALK_SIZE:
+            raise SettingsError(f"--size: at least {MIN_TALK_SIZE} for --content talk, not {self.size}")
         if self.protocol not in PROTOCOLS:
             raise SettingsError(f"--protocol: one of {', '.join(PROTOCOLS)}, not {self.protocol!r}")
         if self.protocol == "plain" and self.rooms != 1:

@@ -10,7 +10,8 @@ from typing import Any
 
 from swarmlib.connection import Connection, LargeFrame, RoomView, State
 from swarmlib.counts import Counts
-from swarmlib.frames import CLOSE, PING, PONG, TEXT, Frame, FrameError, Scanner, client_frame
+from swarmlib.deflate import Inflater
+from swarmlib.frames import CLOSE, PING, PONG, TEXT, Block, Frame, FrameError, Scanner, client_frame
 from swarmlib.protocol import Protocol, parse_reply
 from swarmlib.settings import Settings
 from swarmlib.verify import AckBook, Agreement, Findings, SenderTranscript, SeqTranscript, ascending_span
@@ -52,7 +53,8 @@ class Traffic:
         self._buffer = bytearray(LARGEST_FRAME + READ_BYTES)
         self._view = memoryview(self._buffer)
         self._read_view = self._view[:READ_BYTES]
-        self._scanner = Scanner(self._buffer, protocol.marker, protocol.marker_at)
+        inflate = Inflater(takes_over=False).inflate if settings.deflate else None
+        self._scanner = Scanner(self._buffer, protocol.marker, protocol.marker_at, inflate)
         self._agreements: dict[int, Agreement] = {}
 
     def read(self, connection: Connection) -> None:
@@ -95,7 +97,8 @@ class Traffic:
         """Count the first ``total`` bytes of the buffer as this connection's."""
         scanner = self._scanner
         try:
-            delivered = scanner.scan(total, connection.room.recent, keep=connection.is_watched)
+            keep = connection.is_watched or connection.inflater is not None
+            delivered = scanner.scan(total, connection.room.recent, keep=keep)
         except FrameError as error:
             self._on_lost(connection, f"bad frame: {error}")
             return
@@ -104,13 +107,13 @@ class Traffic:
         if delivered:
             connection.received += delivered
             self.counts.deliveries += delivered
-            if connection.is_watched:
-                self._look(connection)
-            if connection.tag:
-                returned = self._buffer.count(connection.tag, 0, used)
-                if returned:
-                    connection.returned += returned
-                    self._on_returned(connection, returned)
+            if connection.inflater is not None:
+                self._open(connection)
+            else:
+                if connection.is_watched:
+                    self._look(connection, scanner.blocks)
+                if connection.tag:
+                    self._count_returned(connection, self._buffer.count(connection.tag, 0, used))
         if scanner.others:
             for frame in scanner.others:
                 self._other(connection, frame)
@@ -142,13 +145,35 @@ class Traffic:
                 connection.transcript = SenderTranscript()
         self._on_ready(connection)
 
-    def _look(self, connection: Connection) -> None:
-        """Time (and verify) each delivery of the blocks just scanned."""
+    def _open(self, connection: Connection) -> None:
+        """Look into the blocks just scanned, which are compressed, if anybody wants to know."""
+        if not connection.is_watched and not connection.tag:
+            return
+        assert connection.inflater is not None
+        try:
+            blocks = [connection.inflater.open(block) for block in self._scanner.blocks]
+        except FrameError as error:
+            self._on_lost(connection, f"bad frame: {error}")
+            return
+        self.counts.opened += sum(block.count for block in blocks)
+        self.counts.opened_plain_bytes += sum(block.plain_bytes for block in blocks)
+        if connection.is_watched:
+            self._look(connection, blocks)
+        if connection.tag:
+            self._count_returned(connection, sum(block.data.count(connection.tag) for block in blocks))
+
+    def _count_returned(self, connection: Connection, returned: int) -> None:
+        if returned:
+            connection.returned += returned
+            self._on_returned(connection, returned)
+
+    def _look(self, connection: Connection, blocks: list[Block]) -> None:
+        """Time (and verify) each delivery of ``blocks``."""
         now = time.monotonic_ns()
         begin, end = self.counts.window_ns
         latencies = self.counts.latencies
         verify = self.settings.verify
-        for block in self._scanner.blocks:
+        for block in blocks:
             events = block.events
             if events is None:
                 events = block.events = self.protocol.events(block) if verify else self.protocol.stamps(block)
@@ -191,11 +216,11 @@ class Traffic:
         if len(payload) > LARGEST_FRAME:
             self._on_lost(connection, f"message of more than {LARGEST_FRAME} bytes")
         elif frame.final:
-            opcode = connection.parts[0].opcode
+            first = connection.parts[0].first
             connection.parts = []
             # The tail is whatever follows in the stream: it must not be mixed with this message.
             tail = connection.tail
-            self.digest_bytes(connection, _unmasked(opcode, payload))
+            self.digest_bytes(connection, _unmasked(first, payload))
             connection.tail = tail
 
     def _reply(self, connection: Connection, payload: bytes) -> None:
@@ -250,6 +275,6 @@ class Traffic:
             self._on_returned(connection, 1)
 
 
-def _unmasked(opcode: int, payload: bytes) -> bytes:
-    """``payload`` as one server frame."""
-    return bytes((0x80 | opcode, 127)) + len(payload).to_bytes(8) + payload
+def _unmasked(first: int, payload: bytes) -> bytes:
+    """``payload`` as one server frame that begins like its ``first`` fragment."""
+    return bytes((0x80 | first, 127)) + len(payload).to_bytes(8) + payload

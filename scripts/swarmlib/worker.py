@@ -16,6 +16,7 @@ from typing import Any
 
 from swarmlib.connection import Connection, RoomView, State
 from swarmlib.counts import Counts
+from swarmlib.deflate import DeflatingFrameMaker
 from swarmlib.frames import CLOSE, client_frame
 from swarmlib.opener import Opener, OpenError
 from swarmlib.poller import MAX_READY, READ, WRITE, make_poller
@@ -141,6 +142,7 @@ class Worker:
         ready = {
             "latencies_us": self.opener.latencies_us,
             "allowed_rate": self.traffic.allowed_rate,
+            "agreed": self.opener.agreed,
             "opened": (opening_at, time.monotonic()),
         }
         self.pipe.send(("ready", ready))
@@ -251,6 +253,7 @@ class Worker:
             "errors": dict(self.counts.errors),
             "unsent": self.counts.unsent,
             "signals": self.counts.signals,
+            "opened": (self.counts.opened, self.counts.opened_plain_bytes),
             "total": self.counts.snapshot(),
         } | self.counts.take_latencies()
 
@@ -341,6 +344,8 @@ class Worker:
 
     def _opened(self, connection: Connection, rest: bytes) -> None:
         self.connections[connection.fd] = connection
+        if connection.inflater is not None and connection.is_sender:
+            connection.frames = DeflatingFrameMaker(connection.inflater.window_bits)
         greeting = self.protocol.greeting(connection.client)
         if greeting:
             self._send(connection, b"".join(map(client_frame, greeting)))

@@ -14,8 +14,15 @@ def test_takes_the_rfc_answer_at_any_cut() -> None:
     """Incomplete until the last byte of the head; what follows is handed back."""
     for cut in range(len(GOOD)):
         assert response(GOOD[:cut], KEY) is None
-    assert response(GOOD, KEY) == b""
-    assert response(GOOD + b"\x81\x01x", KEY) == b"\x81\x01x"
+    assert response(GOOD, KEY) == ("", b"")
+    assert response(GOOD + b"\x81\x01x", KEY) == ("", b"\x81\x01x")
+
+
+def test_hands_over_the_extension_that_was_offered() -> None:
+    """As the server wrote it."""
+    answer = GOOD.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: permessage-deflate; a=b\r\n\r\n")
+    assert response(answer, KEY, offered=True) == ("permessage-deflate; a=b", b"")
+    assert b"Sec-WebSocket-Extensions: x\r\n" in request("h", "/", KEY, extensions="x")
 
 
 @pytest.mark.parametrize(

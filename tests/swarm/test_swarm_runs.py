@@ -14,7 +14,7 @@ import trio
 from comparelib.certificate import Certificate
 
 from swarm.conftest import SCRIPTS
-from swarm.planted import AT, FAULTS, serve_planted
+from swarm.planted import FAULTS, serve_planted
 
 pytest.importorskip("hdrh", reason="the extra 'swarm' is not installed")
 
@@ -86,7 +86,6 @@ async def test_verifies_over_tls(size: str, tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
     assert result, errors
     assert (result["findings"]["gaps"], result["errors"]) == (1, {})
-    assert result["total"]["sends"] > AT
 
 
 async def test_a_certificate_that_is_not_trusted_is_told(tmp_path: Path) -> None:
