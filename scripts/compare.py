@@ -22,7 +22,9 @@ QUICK_ROUNDS, FULL_ROUNDS = 2, 5
 QUICK_SECONDS, FULL_SECONDS = 2.0, 5.0
 TRIES = 3
 """Of a run that other processes disturbed, for those who have patience."""
-DEFAULT_SERVERS = tuple(server.name for server in SERVERS if server.name != "floor")
+DEFAULT_SERVERS = (
+    "node-ws", "relay", "chat-memory", "chat-sqlite", "naive", "websockets-asyncio", "websockets-trio",
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,6 +64,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if arguments.json and not Path(arguments.json).absolute().parent.is_dir():
         parser.error(f"--json: cannot write {arguments.json!r}")
     return arguments
+
+
+def servers_of(workload: Workload, wanted: list[str] | None) -> list[Server]:
+    """Those to measure: ``wanted``, as far as the workload is for them, or the usual ones."""
+    names = workload.servers or DEFAULT_SERVERS
+    if wanted:
+        names = tuple(name for name in wanted if not workload.servers or name in workload.servers)
+    servers = [server for server in SERVERS if server.name in names]
+    servers = [server for server in servers if not (workload.echo and server.protocol == "chat")]
+    return [server for server in servers if server.is_ours or wanted or not workload.only_ours]
 
 
 def say(line: str) -> None:
@@ -138,14 +150,12 @@ def main(argv: list[str]) -> int:
     arguments = parse(argv)
     rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else FULL_ROUNDS)
     seconds = arguments.seconds or (QUICK_SECONDS if arguments.quick else FULL_SECONDS)
-    chosen = [server for server in SERVERS if server.name in (arguments.server or DEFAULT_SERVERS)]
     document: dict[str, Any] = {"machine": machine(), "seconds": seconds, "workloads": {}}
     status = 0
     for workload in WORKLOADS:
         if arguments.only and workload.name not in arguments.only:
             continue
-        servers = [s for s in chosen if not (workload.echo and s.protocol == "chat")]
-        servers = [s for s in servers if s.is_ours or arguments.server or not workload.only_ours]
+        servers = servers_of(workload, arguments.server)
         turns = rounds if workload.is_timed else 1 if arguments.quick else 3
         runs, skipped = compare(workload, servers, turns, seconds, arguments.patience)
         status = status or int(bool(skipped) or any(run["bad"] for rs in runs.values() for run in rs if run))

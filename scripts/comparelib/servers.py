@@ -1,7 +1,7 @@
 """The servers that are compared: each started pinned to one core, on a free port, stopped by its own pid.
 
 A server that cannot be had on this machine (no Node, no package) is skipped with its reason; it is never
-silently left out.
+silently left out. For those that serve TLS a certificate is made for the run.
 """
 
 import importlib.util
@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from comparelib.certificate import Certificate, NoCertificate
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 PEERS = SCRIPTS / "peers"
@@ -35,7 +37,10 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """One row of the table. ``command(echo, directory)`` is what to run, in a temporary directory."""
+    """One row of the table. ``command(echo, directory)`` is what to run, in a temporary directory.
+
+    With ``tls``, ``chain.pem`` and ``key.pem`` are there.
+    """
 
     name: str
     label: str
@@ -43,6 +48,7 @@ class Server:
     path: str
     command: Callable[[bool, Path], list[str]]
     is_ours: bool = False
+    tls: bool = False
     environment: tuple[tuple[str, str], ...] = ()
 
 
@@ -52,6 +58,8 @@ class Running:
 
     url: str
     pid: int
+    ca: str | None = None
+    """Whom to trust, with TLS."""
 
 
 def _peer(file: str, *options: str) -> Callable[[bool, Path], list[str]]:
@@ -61,31 +69,54 @@ def _peer(file: str, *options: str) -> Callable[[bool, Path], list[str]]:
     return command
 
 
-def _node(echo: bool, directory: Path) -> list[str]:
-    return [node_program(), str(PEERS / "node_ws.mjs"), *(["--echo"] if echo else [])]
+def _node(*options: str) -> Callable[[bool, Path], list[str]]:
+    def command(echo: bool, directory: Path) -> list[str]:
+        given = [option.format(directory=directory) for option in options]
+        return [node_program(), str(PEERS / "node_ws.mjs"), *given, *(["--echo"] if echo else [])]
+
+    return command
 
 
 def _ours(log: str, *options: str) -> Callable[[bool, Path], list[str]]:
     def command(echo: bool, directory: Path) -> list[str]:
+        given = [option.format(directory=directory) for option in ("--log", log, *options)]
         return [
-            sys.executable, "-m", "trio_chat", "serve", "--port", "0",
-            "--log", log.format(directory=directory),
-            "--rate", "0", "--max-per-ip", "1000000", "--max-connections", "20000", *options,
+            sys.executable, "-m", "trio_chat", "serve", "--port", "0", "--rate", "0",
+            "--max-per-ip", "1000000", "--max-connections", "20000", "--max-message", "2MiB", *given,
         ]  # fmt: skip
 
     return command
 
 
+_NODE = (("PEER_MODULES", str(CACHE)),)
+_SQLITE = ("sqlite:///{directory}/chat.db", "--sync", "full")
+_TLS = ("--tls-cert", "{directory}/chain.pem", "--tls-key", "{directory}/key.pem")
 SERVERS = (
-    Server(
-        BASELINE, "Node `ws` 8, loop over clients", "plain", "/", _node,
-        environment=(("PEER_MODULES", str(CACHE)),),
-    ),
+    Server(BASELINE, "Node `ws` 8, loop over clients", "plain", "/", _node(), environment=_NODE),
     Server("relay", "**trio_chat**, relay", "relay", "/relay", _ours("memory:"), is_ours=True),
     Server("chat-memory", "**trio_chat**, chat, memory", "chat", "/ws", _ours("memory:"), is_ours=True),
     Server(
-        "chat-sqlite", "**trio_chat**, chat, SQLite, full sync", "chat", "/ws",
-        _ours("sqlite:///{directory}/chat.db", "--sync", "full"), is_ours=True,
+        "chat-sqlite", "**trio_chat**, chat, SQLite, full sync", "chat", "/ws", _ours(*_SQLITE), is_ours=True
+    ),
+    Server(
+        "node-ws-deflate", "Node `ws` 8, `perMessageDeflate`, threshold 0", "plain", "/", _node("--deflate"),
+        environment=_NODE,
+    ),
+    Server(
+        "relay-plain", "**trio_chat**, relay, `--no-compress`", "relay", "/relay",
+        _ours("memory:", "--no-compress"), is_ours=True,
+    ),
+    Server(
+        "node-ws-tls", "Node `ws` 8, https", "plain", "/", _node("--tls", _TLS[1], _TLS[3]), tls=True,
+        environment=_NODE,
+    ),
+    Server(
+        "relay-tls", "**trio_chat**, relay, TLS", "relay", "/relay", _ours("memory:", *_TLS), is_ours=True,
+        tls=True,
+    ),
+    Server(
+        "chat-tls", "**trio_chat**, chat, memory, TLS", "chat", "/ws", _ours("memory:", *_TLS), is_ours=True,
+        tls=True,
     ),
     Server("naive", "trio-websocket, channel per client", "plain", "/", _peer("naive_trio_websocket.py")),
     Server("websockets-asyncio", "`websockets` on asyncio", "plain", "/", _peer("websockets_asyncio.py")),
@@ -144,23 +175,27 @@ def pin(core: int) -> Callable[[], None] | None:
 @contextmanager
 def running(server: Server, *, echo: bool) -> Iterator[Running]:
     """Start ``server`` and stop it again. `CannotStart` if it doesn't come up."""
-    if server.name == BASELINE:
+    if server.environment == _NODE:
         prepare_node()
     with (
         tempfile.TemporaryDirectory(prefix="compare-") as directory,
         open(f"{directory}/stderr", "w+") as errors,
     ):
+        try:
+            ca = Certificate(Path(directory)).ca if server.tls else None
+        except NoCertificate as error:
+            raise CannotStart(str(error)) from None
         process = subprocess.Popen(
             server.command(echo, Path(directory)),
             stdout=subprocess.PIPE, stderr=errors, text=True, cwd=SCRIPTS.parent,
             env=os.environ | dict(server.environment), preexec_fn=pin(SERVER_CORE),
         )  # fmt: skip
         try:
-            line = _first_line(process)
-            if " http://" not in line:
+            url = _first_line(process).rstrip().rpartition(" ")[2]
+            if not url.startswith(("http://", "https://")):
                 errors.seek(0)
                 raise CannotStart(_last_line(errors.read()) or "no answer")
-            yield Running("http://" + line.split(" http://")[1].strip(), process.pid)
+            yield Running(url, process.pid, ca)
         finally:
             _stop(process)
 

@@ -4,7 +4,7 @@ from statistics import median
 from typing import Any
 
 from comparelib.quiet import QUIET_CORES
-from comparelib.servers import BASELINE, SERVERS
+from comparelib.servers import SERVERS
 from comparelib.workloads import Workload
 
 BUSY = 0.9
@@ -14,9 +14,9 @@ Runs = dict[str, list[dict[str, Any] | None]]
 """By server: one measurement for each round; None where it failed."""
 
 
-def ratios(runs: Runs, name: str, key: str = "value") -> list[float]:
-    """``name`` to the baseline, round by round."""
-    pairs = zip(runs.get(name, []), runs.get(BASELINE, []), strict=False)
+def ratios(runs: Runs, name: str, baseline: str, key: str = "value") -> list[float]:
+    """``name`` to the ``baseline``, round by round."""
+    pairs = zip(runs.get(name, []), runs.get(baseline, []), strict=False)
     return [one[key] / base[key] for one, base in pairs if one and base and base[key]]
 
 
@@ -35,11 +35,13 @@ def markdown(workload: Workload, runs: Runs, skipped: dict[str, str]) -> str:
     """One table."""
     lines = [f"### {workload.title}", ""]
     if workload.kind == "rate":
-        lines += _rate_table(per_cpu(runs))
+        lines += _rate_table(per_cpu(runs), workload)
     elif workload.kind == "memory":
-        lines += _plain_table(runs, "KiB per connection", "RSS in all, MiB", "rss_mib")
+        lines += _plain_table(runs, workload, "KiB per connection", "RSS in all, MiB", "rss_mib")
     else:
-        lines += _plain_table(runs, "server CPU, us per connection", "connections/s", "opened_per_s")
+        lines += _plain_table(
+            runs, workload, "server CPU, us per connection", "connections/s", "opened_per_s"
+        )
     notes = [f"{_label(name)}: {reason}" for name, reason in skipped.items()]
     for name, rounds in runs.items():
         notes += [f"{_label(name)}: {run['bad']}" for run in rounds if run and run["bad"]]
@@ -49,10 +51,12 @@ def markdown(workload: Workload, runs: Runs, skipped: dict[str, str]) -> str:
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)]).rstrip() + "\n"
 
 
-def _rate_table(runs: Runs) -> list[str]:
+def _rate_table(runs: Runs, workload: Workload) -> list[str]:
+    baseline = workload.baseline
     lines = [
-        "| server | deliveries/s | min - max | to `ws` | to `ws`, per CPU second | server CPU | p99, ms |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| server | deliveries/s | min - max | to `ws` | to `ws`, per CPU second | server CPU | p99, ms |"
+        + (" bytes | plain |" if workload.deflate else ""),
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |" + (" ---: | ---: |" if workload.deflate else ""),
     ]
     for name, rounds in runs.items():
         good = [run for run in rounds if run]
@@ -63,22 +67,33 @@ def _rate_table(runs: Runs) -> list[str]:
         tails = [run["latency_ms"]["p99"] for run in good if run["latency_ms"]]
         lines.append(
             f"| {_label(name)} | {_number(median(values))} | {_number(min(values))} - {_number(max(values))}"
-            f" | {_ratio(ratios(runs, name))} | {_ratio(ratios(runs, name, 'per_cpu'))}"
+            f" | {_ratio(ratios(runs, name, baseline))} | {_ratio(ratios(runs, name, baseline, 'per_cpu'))}"
             f" | {share:.0%}{'' if share >= BUSY else ' (not saturated)'}"
-            f" | {f'{median(tails):.2f}' if tails else ''} |"
+            f" | {f'{median(tails):.2f}' if tails else ''} |" + (_bytes(good) if workload.deflate else "")
         )
     return lines
 
 
-def _plain_table(runs: Runs, value: str, other: str, key: str) -> list[str]:
+def _bytes(runs: list[dict[str, Any]]) -> str:
+    """Of a delivery on the wire, and uncompressed where that is known."""
+    plain = [run["plain_bytes_per_delivery"] for run in runs if run["plain_bytes_per_delivery"]]
+    return (
+        f" {median(run['bytes_per_delivery'] for run in runs):.0f} | {median(plain):.0f} |"
+        if plain
+        else " | |"
+    )
+
+
+def _plain_table(runs: Runs, workload: Workload, value: str, other: str, key: str) -> list[str]:
     lines = [f"| server | {value} | min - max | to `ws` | {other} |", "| --- | ---: | ---: | ---: | ---: |"]
     for name, rounds in runs.items():
         good = [run for run in rounds if run]
         if good:
             values = [run["value"] for run in good]
+            compared = _ratio(ratios(runs, name, workload.baseline))
             lines.append(
                 f"| {_label(name)} | {median(values):.1f} | {min(values):.1f} - {max(values):.1f}"
-                f" | {_ratio(ratios(runs, name))} | {median(run[key] for run in good):,.0f} |"
+                f" | {compared} | {median(run[key] for run in good):,.0f} |"
             )
     return lines
 

@@ -11,16 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comparelib.servers import LOAD_CORE, SCRIPTS, Running, Server, can_pin, pin
+from comparelib.servers import BASELINE, LOAD_CORE, SCRIPTS, Running, Server, can_pin, pin
 
-SIZE_BYTES = 64
+EVENT_BYTES = 169
+"""What a chat event has beside its text: taken off the size of talk, so that all servers deliver the same."""
 ROOM_MEMBERS = 100
 """In workloads of many idle clients: rooms of so many, where the server has rooms."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One table. ``kind`` is "rate" (deliveries per second), "memory" or "opening"."""
+    """One table. ``kind`` is "rate" (deliveries per second), "memory" or "opening".
+
+    ``servers`` are those that it makes sense for (none: all the usual ones), ratios are to ``baseline``.
+    """
 
     name: str
     title: str
@@ -29,6 +33,14 @@ class Workload:
     senders: int = 0
     echo: bool = False
     only_ours: bool = False
+    window: int = 1
+    size: int = 64
+    content: str = "filler"
+    deflate: bool = False
+    servers: tuple[str, ...] = ()
+    baseline: str = BASELINE
+    touched: bool = False
+    """Before its memory is measured, each client has got a message or two."""
 
     @property
     def is_timed(self) -> bool:
@@ -36,11 +48,49 @@ class Workload:
         return self.kind == "rate"
 
 
+def _fan_out(name: str, title: str, senders: int, window: int = 1, **more: Any) -> Workload:
+    load = f"1 sender, window {window}" if senders == 1 else f"{senders} senders, window {window} each"
+    return Workload(name, f"{title}: 500 receivers, {load}", "rate", 500, senders, window=window, **more)
+
+
+def _echo(name: str, title: str, **more: Any) -> Workload:
+    title += ": 100 clients, a room each, window 1 each"
+    return Workload(name, title, "rate", 100, 100, echo=True, **more)
+
+
+_TALK: dict[str, Any] = {"size": 300, "content": "talk", "deflate": True}
+_DEFLATE: dict[str, Any] = _TALK | {
+    "baseline": "node-ws-deflate",
+    "servers": ("node-ws-deflate", "relay", "relay-plain", "chat-memory", "chat-sqlite", "node-ws"),
+}
+_TLS: dict[str, Any] = {
+    "baseline": "node-ws-tls",
+    "servers": ("node-ws-tls", "relay-tls", "chat-tls", "node-ws", "relay", "chat-memory"),
+}
+_IDLE = ("node-ws", "node-ws-deflate", "relay", "chat-memory", "chat-sqlite")
+_ECHOING = ("node-ws", "relay", "websockets-asyncio")
 WORKLOADS = (
-    Workload("fan-out-1", "Fan-out: 500 receivers, 1 sender, window 1", "rate", 500, 1),
-    Workload("fan-out-50", "Fan-out: 500 receivers, 50 senders, window 1 each", "rate", 500, 50),
-    Workload("echo", "Echo: 100 clients, a room each, window 1 each", "rate", 100, 100, echo=True),
+    _fan_out("fan-out-1", "Fan-out", 1),
+    _fan_out("fan-out-50", "Fan-out", 50),
+    _fan_out("deflate-1", "Compressed fan-out, JSON of 300 bytes", 1, **_DEFLATE),
+    _fan_out("deflate-1-window", "Compressed fan-out, JSON of 300 bytes", 1, 8, **_DEFLATE),
+    _fan_out("deflate-50", "Compressed fan-out, JSON of 300 bytes", 50, **_DEFLATE),
+    _fan_out("tls-1", "Fan-out over TLS", 1, **_TLS),
+    _fan_out("tls-50", "Fan-out over TLS", 50, **_TLS),
+    _echo("echo", "Echo"),
+    _echo("echo-16k", "Echo of 16 KiB", size=1 << 14, servers=_ECHOING),
+    _echo("echo-1m", "Echo of 1 MiB", size=1 << 20, servers=_ECHOING),
     Workload("memory", "Memory of 5,000 idle clients that have joined", "memory", 5000),
+    Workload("memory-deflate", "The same, offering compression", "memory", 5000, deflate=True, servers=_IDLE),
+    Workload(
+        "memory-used",
+        "The same, after two messages to each",
+        "memory",
+        5000,
+        touched=True,
+        servers=_IDLE,
+        **_TALK,
+    ),
     Workload("handshakes", "Opening 5,000 connections, joining included", "opening", 5000),
     Workload("hold", "10,000 connections held at once", "memory", 10_000, only_ours=True),
 )
@@ -56,6 +106,8 @@ def measure(workload: Workload, server: Server, running: Running, seconds: float
     bad = {kind: count for kind, count in (document["findings"] | document["errors"]).items() if count}
     measured = {"bad": bad, "swarm_cpu": max(document["cpu_shares"], default=0.0)}
     stats = document["server"]
+    if workload.deflate:
+        measured |= document["deflate"]
     if workload.kind == "rate":
         return measured | {
             "value": document["deliveries_per_s"],
@@ -80,16 +132,26 @@ def _arguments(workload: Workload, server: Server, running: Running, seconds: fl
         rooms = workload.clients
     elif not workload.is_timed and server.is_ours:
         rooms = workload.clients // ROOM_MEMBERS
-    load = (
-        ["--senders", str(workload.senders), "--window", "1", "--duration", f"{seconds:g}"]
-        if workload.is_timed
-        else ["--rate", "0", "--duration", "1"]
-    )
+    if workload.is_timed:
+        load = [
+            "--senders",
+            str(workload.senders),
+            "--window",
+            str(workload.window),
+            "--duration",
+            f"{seconds:g}",
+        ]
+    elif workload.touched:  # clients are spread over the rooms in turn: each room has one sender
+        load = ["--senders", str(rooms), "--rate", f"{rooms / 2:g}", "--duration", "3"]
+    else:
+        load = ["--rate", "0", "--duration", "1"]
+    size = workload.size - (EVENT_BYTES if workload.content == "talk" and protocol == "chat" else 0)
     return [
         running.url + server.path, "--protocol", protocol, "--clients", str(workload.clients),
-        "--rooms", str(rooms), "--size", str(SIZE_BYTES), "--warmup", "1", "--processes", "1",
-        "--server-pid", str(running.pid), "--quiet", "--json", "-",
+        "--rooms", str(rooms), "--size", str(size), "--content", workload.content, "--warmup", "1",
+        "--processes", "1", "--server-pid", str(running.pid), "--quiet", "--json", "-",
         *load, *(["--spin"] if can_pin() and workload.is_timed else []),
+        *(["--deflate"] if workload.deflate else []), *(["--ca", running.ca] if running.ca else []),
     ]  # fmt: skip
 
 

@@ -1,10 +1,13 @@
-// A peer to measure against: Node's `ws`, no compression, a loop over `clients`; everybody gets every message.
+// A peer to measure against: Node's `ws`, a loop over `clients`; everybody gets every message.
 //
-//   PEER_MODULES=DIR node node_ws.mjs [--port N] [--echo]
+//   PEER_MODULES=DIR node node_ws.mjs [--port N] [--echo] [--deflate] [--tls CHAIN KEY]
 //
-// DIR holds node_modules with `ws`. With --echo a message goes back to its sender only.
+// DIR holds node_modules with `ws`. With --echo a message goes back to its sender only; with --deflate every
+// message is compressed for clients that offer it; CHAIN and KEY are PEM files.
 import { createRequire } from "node:module";
 import { createServer } from "node:http";
+import { createServer as createSecureServer } from "node:https";
+import { readFileSync } from "node:fs";
 import path from "node:path";
 
 const require = createRequire(path.join(path.resolve(process.env.PEER_MODULES ?? "."), "peer.js"));
@@ -14,8 +17,12 @@ const argv = process.argv.slice(2);
 const port = argv.includes("--port") ? Number(argv[argv.indexOf("--port") + 1]) : 0;
 const echo = argv.includes("--echo");
 
-const http = createServer();
-const server = new WebSocketServer({ server: http, perMessageDeflate: false, maxPayload: 1 << 20 });
+const perMessageDeflate = argv.includes("--deflate") && { threshold: 0 };
+const tls = argv.includes("--tls") && argv.slice(argv.indexOf("--tls") + 1);
+const http = tls
+  ? createSecureServer({ cert: readFileSync(tls[0]), key: readFileSync(tls[1]) })
+  : createServer();
+const server = new WebSocketServer({ server: http, perMessageDeflate, maxPayload: 2 << 20 });
 server.on("connection", (socket) => {
   socket.on("error", () => socket.terminate());
   socket.on("message", (data, binary) => {
@@ -29,6 +36,6 @@ server.on("connection", (socket) => {
   });
 });
 http.listen({ port, host: "127.0.0.1", backlog: 4096 }, () => {
-  console.log(`peer serving on http://127.0.0.1:${http.address().port}`);
+  console.log(`peer serving on ${tls ? "https" : "http"}://127.0.0.1:${http.address().port}`);
 });
 process.on("SIGTERM", () => process.exit(0));

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compare import main
+from compare import main, servers_of
 from comparelib.quiet import Neighbours, wait_until_quiet
 from comparelib.servers import SERVERS, CannotStart, Server, running
 from comparelib.table import markdown, ratios
@@ -28,8 +28,8 @@ def run(value: float, cpu: float = 1.0, **bad: int) -> dict[str, Any]:
 def test_ratios_are_taken_within_a_round() -> None:
     """A round in which one of the two failed is left out."""
     runs = {"node-ws": [run(100), None, run(300)], "relay": [run(200), run(999), run(900)]}
-    assert ratios(runs, "relay") == [2.0, 3.0]
-    assert ratios(runs, "floor") == []
+    assert ratios(runs, "relay", "node-ws") == [2.0, 3.0]
+    assert ratios(runs, "floor", "node-ws") == []
 
 
 def test_a_table_shows_medians_spread_and_what_is_wrong() -> None:
@@ -42,6 +42,33 @@ def test_a_table_shows_medians_spread_and_what_is_wrong() -> None:
     assert "{'gaps': 3}" in text
     assert "no such package" in text
     assert "disturbed" not in text
+
+
+def test_a_table_of_compressed_fan_out_shows_bytes() -> None:
+    """On the wire and uncompressed, where a server compresses; ratios to the baseline of the workload."""
+    workload = next(workload for workload in WORKLOADS if workload.name == "deflate-1")
+    packed = run(20e3) | {"bytes_per_delivery": 110.4, "plain_bytes_per_delivery": 304.0}
+    plain = run(50e3) | {"bytes_per_delivery": 304.0, "plain_bytes_per_delivery": None}
+    text = markdown(workload, {"node-ws-deflate": [packed], "node-ws": [plain]}, {})
+    assert "| server CPU | p99, ms | bytes | plain |" in text
+    assert "**1.00** (1.00 - 1.00) | 100% | 1.50 | 110 | 304 |" in text
+    assert "**2.50** (2.50 - 2.50) | 100% | 1.50 | | |" in text
+
+
+def test_workloads_have_their_servers() -> None:
+    """Those named for them; of the ones that were asked for, those that make sense."""
+
+    def names(workload: str, *wanted: str) -> list[str]:
+        chosen = next(each for each in WORKLOADS if each.name == workload)
+        return [server.name for server in servers_of(chosen, list(wanted) or None)]
+
+    assert "floor" not in names("fan-out-1")
+    assert names("fan-out-1", "floor") == ["floor"]
+    assert names("tls-1", "relay-tls", "floor") == ["relay-tls"]
+    assert not {"chat-memory", "chat-sqlite"} & set(names("echo"))
+    known = {server.name for server in SERVERS}
+    assert all(known >= {*workload.servers, workload.baseline} for workload in WORKLOADS)
+    assert all(workload.baseline in workload.servers for workload in WORKLOADS if workload.servers)
 
 
 @pytest.mark.parametrize(
