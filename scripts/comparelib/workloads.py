@@ -102,7 +102,7 @@ class RunFailed(Exception):
 
 def measure(workload: Workload, server: Server, running: Running, seconds: float) -> dict[str, Any]:
     """One run: what the table needs of it."""
-    document = _swarm(_arguments(workload, server, running, seconds), seconds)
+    document = swarm(_arguments(workload, server, running, seconds), seconds + 120)
     bad = {kind: count for kind, count in (document["findings"] | document["errors"]).items() if count}
     measured = {"bad": bad, "swarm_cpu": max(document["cpu_shares"], default=0.0)}
     stats = document["server"]
@@ -155,14 +155,15 @@ def _arguments(workload: Workload, server: Server, running: Running, seconds: fl
     ]  # fmt: skip
 
 
-def _swarm(arguments: list[str], seconds: float) -> dict[str, Any]:
+def swarm(arguments: list[str], limit_s: float) -> dict[str, Any]:
+    """One run of the swarm on its core: what it measured. `RunFailed`."""
     command = [sys.executable, str(Path(SCRIPTS) / "swarm.py"), *arguments]
     try:
         done = subprocess.run(
             command,
             capture_output=True,
             text=True,
-            timeout=seconds + 120,
+            timeout=limit_s,
             preexec_fn=pin(LOAD_CORE),
             check=False,
         )

@@ -92,6 +92,20 @@ def parser() -> argparse.ArgumentParser:
         help="seconds over which the connections are opened (default 0)",
     )
     add(
+        "--frozen",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of the clients, those that read nothing while the load runs, and everything after it",
+    )
+    add(
+        "--thaw",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="seconds at most for the frozen ones to get everything (default 60)",
+    )
+    add(
         "--verify",
         action="store_true",
         help="check every delivery to every client: gaps, duplicates, order, acks",
@@ -150,7 +164,8 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
             name: getattr(arguments, name)
             for name in (
                 "clients", "rooms", "size", "duration", "warmup", "grace", "ramp", "verify", "sample", "spin",
-                "source_ips", "server_pid", "ca", "content", "deflate",
+                "source_ips", "server_pid", "ca", "content", "deflate", "frozen",
+                "thaw",
             )
         },
     )  # fmt: skip

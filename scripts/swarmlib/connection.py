@@ -18,6 +18,10 @@ from swarmlib.verify import AckBook, SenderTranscript, SeqTranscript
 
 MAX_UNSENT_BYTES = 4 << 20
 """Beyond this a sender whose server reads nothing is given no more: its messages count as not sent."""
+FROZEN_BUFFER_BYTES, THAWED_BUFFER_BYTES = 4096, 1 << 20
+"""What the kernel holds for a client that reads nothing: little, so that the server meets it at once."""
+ETHERNET_SEGMENT_BYTES = 1460
+"""The sender's kernel holds more for larger segments: 2.6 MB for those of the loopback device."""
 IP_BIND_ADDRESS_NO_PORT = 24
 """Linux: choose the port at connect, when the whole 4-tuple is known; Python 3.11 has no name for it."""
 
@@ -78,6 +82,7 @@ class Connection:
         "fd",
         "frames",
         "inflater",
+        "is_frozen",
         "is_sender",
         "is_watched",
         "key",
@@ -122,6 +127,7 @@ class Connection:
         self.inflater: Inflater | None = None
         """If compression was agreed."""
         self.is_watched = False
+        self.is_frozen = False
         self.tag = b""
         self.received = self.returned = self.sent = self.acks = 0
         self.unacked: deque[int] = deque()
@@ -133,6 +139,9 @@ class Connection:
         self.sock = sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.is_frozen:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, FROZEN_BUFFER_BYTES)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET_SEGMENT_BYTES)
         self.fd = sock.fileno()
         self.receive = sock.recv_into
         if source is not None:
@@ -183,6 +192,15 @@ class Connection:
     def is_stuffed(self) -> bool:
         """Whether too much waits to be sent."""
         return len(self.outgoing) > MAX_UNSENT_BYTES
+
+    def freeze(self) -> None:
+        """Read nothing any more."""
+        self.poller.forget(self.fd)
+
+    def thaw(self, events: int) -> None:
+        """Read again, as fast as any other."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, THAWED_BUFFER_BYTES)
+        self.poller.watch(self.fd, events)
 
     def close(self) -> None:
         """Close the socket at once."""

@@ -79,7 +79,8 @@ class Coordinator:
             limit = self.settings.warmup + self.settings.duration + 2 * self.settings.grace + LEAD_S + HANG_S
             sent = self._collect("sent", limit)
             self._tell("expect", self._expectation(sent))
-            done = self._collect("done", self.settings.grace + HANG_S)
+            thaw = self.settings.thaw if self.settings.frozen else 0.0
+            done = self._collect("done", max(self.settings.grace, thaw) + HANG_S)
         finally:
             self._end_workers()
             signal.signal(signal.SIGINT, previous[0])
@@ -246,6 +247,8 @@ class Coordinator:
             },
             "timeline": self.timeline,
         }
+        if self.settings.frozen:
+            result["frozen"] = thawed(self.settings.frozen, done)
         if self.settings.deflate:
             result["deflate"] = compression(sum(part["agreed"] for part in ready), result, done)
         if self.settings.server_pid is not None:
@@ -277,6 +280,20 @@ class Coordinator:
         if lateness and lateness["p99"] > 5:
             warnings.append(f"the swarm sent late: 1 % of the messages by more than {lateness['p99']:.1f} ms")
         return warnings
+
+
+def thawed(count: int, done: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the frozen clients got in the end; ``whole``: everything, once, in order."""
+    parts = [part["frozen"] for part in done]
+    received = sorted(number for part in parts for number in part["received"])
+    times = [part["thawed_s"] for part in parts]
+    return {
+        "count": count,
+        "whole": sum(part["whole"] for part in parts),
+        "received": {"least": received[0], "median": received[len(received) // 2], "most": received[-1]},
+        "told_lagging": sum(part["lagging"] for part in parts),
+        "seconds": None if None in times else max(times),
+    }
 
 
 def compression(agreed: int, result: dict[str, Any], done: list[dict[str, Any]]) -> dict[str, Any]:

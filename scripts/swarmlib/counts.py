@@ -10,7 +10,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.deliveries = self.sends = self.acks = self.received_bytes = self.reads = self.signals = 0
-        self.unsent = 0
+        self.unsent = self.lagging = 0
         self.opened = self.opened_plain_bytes = 0
         """Compressed deliveries that were looked into, and what they would take uncompressed."""
         self.idle_ns = 0

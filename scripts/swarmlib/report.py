@@ -105,6 +105,9 @@ def result_lines(settings: Settings, result: dict[str, Any]) -> list[str]:
         if found := result[name]:
             quantiles = "  ".join(f"{key} {value:.3f}" for key, value in found.items() if key != "count")
             lines.append(_row(label, f"{found['count']:,}", f"{quantiles} ms"))
+    if found := result.get("frozen"):
+        within = "" if found["seconds"] is None else f" within {found['seconds']:g} s"
+        lines.append(_row("frozen", f"{found['count']:,}", f"{found['whole']:,} got everything{within}"))
     if found := result.get("deflate"):
         plain = found["plain_bytes_per_delivery"]
         saved = f", {1 - found['bytes_per_delivery'] / plain:.0%} less than {plain:g} plain" if plain else ""

@@ -98,6 +98,10 @@ class Settings:
     warmup: float = 1.0
     grace: float = 5.0
     ramp: float = 0.0
+    frozen: int = 0
+    """The last so many clients read nothing while the load runs; afterwards they must get everything."""
+    thaw: float = 60.0
+    """Seconds that they have for that."""
     size: int = 64
     content: str = "filler"
     deflate: bool = False
@@ -124,6 +128,8 @@ class Settings:
         check("warmup", 0, 3600)
         check("grace", 0, 3600)
         check("ramp", 0, 86_400)
+        check("frozen", 0, self.clients - self.senders)
+        check("thaw", 0, 3600)
         check("size", MIN_SIZE, MAX_SIZE)
         check("processes", 1, self.clients)
         check("sample", 0, 1)
@@ -146,6 +152,10 @@ class Settings:
     def room_name(self, room: int) -> str:
         """The name of room number ``room``: the same one in every process of this run."""
         return f"{self.room}-{room}"
+
+    def is_frozen(self, client: int) -> bool:
+        """Whether ``client`` is one that reads nothing while the load runs."""
+        return client >= self.clients - self.frozen
 
     @property
     def members_per_room(self) -> float:

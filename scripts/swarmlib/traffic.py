@@ -46,6 +46,8 @@ class Traffic:
         self.protocol = protocol
         self.counts = counts
         self.findings = Findings()
+        self._looks_closely = settings.verify or settings.frozen > 0
+        """For all who look: what one has read of a block, the others find there."""
         self.allowed_rate = 0.0
         """Operations per second that the server allows a connection, if it says so; 0: no limit."""
         self.largest_read = 0
@@ -136,7 +138,7 @@ class Traffic:
     def joined(self, connection: Connection, head: int) -> None:
         """``connection`` is a member from ``head`` on: begin its transcript."""
         connection.state = State.READY
-        if self.settings.verify:
+        if self.settings.verify or connection.is_frozen:
             if self.protocol.has_acks:
                 connection.transcript = SeqTranscript(head)
                 if connection.is_sender:
@@ -172,7 +174,7 @@ class Traffic:
         now = time.monotonic_ns()
         begin, end = self.counts.window_ns
         latencies = self.counts.latencies
-        verify = self.settings.verify
+        verify = self._looks_closely
         for block in blocks:
             events = block.events
             if events is None:
@@ -180,7 +182,7 @@ class Traffic:
                 if verify and self.protocol.has_acks:
                     block.span = ascending_span(events)
                     self._agreement(connection.room).see(events)
-            for event in events:
+            for event in () if connection.is_frozen else events:
                 stamp = event[2]
                 if begin <= stamp < end:
                     latencies[(now - stamp) // 1000] += 1
@@ -235,6 +237,8 @@ class Traffic:
             self._error(connection, reply)
         elif op == "welcome":
             self._welcome(reply)
+        elif op == "lagging":
+            self.counts.lagging += 1
         elif op == "gap":
             self.findings["gaps told by the server"] += 1
         elif op == "bye":

@@ -25,10 +25,13 @@ from swarmlib.protocol import make_protocol, sender_tag
 from swarmlib.sending import NEVER, make_schedule
 from swarmlib.settings import Settings
 from swarmlib.traffic import Traffic
+from swarmlib.verify import Findings
 
 TICK_S = 0.5
 _S = 1_000_000_000
 LONGEST_SWEEP_NS = _S // 100
+SWEEP_CLIENT_NS = 20_000
+"""With more than 500 clients sweeps may be rarer: a read for each every so often takes a tenth of a core."""
 SHORTEST_SWEEP_NS = _S // 2000
 SWEEP_SLICE = 8
 """Swept clients between two looks at those that are read at once: 30 us."""
@@ -109,7 +112,10 @@ class Worker:
         self.is_stopped = False
         self.expected: dict[str, Any] | None = None
         self._next_tick = 0
+        self._longest_sweep_ns = max(LONGEST_SWEEP_NS, len(self.clients) * SWEEP_CLIENT_NS)
         self._sweep_ns = LONGEST_SWEEP_NS
+        self.thawed_s: float | None = None
+        """How long the frozen clients took to get everything."""
         self._next_sweep = NEVER
         self.poller.watch(pipe.fileno(), READ)
 
@@ -128,6 +134,8 @@ class Worker:
             connection.is_watched = int((place + 1) * share) > int(place * share) or (
                 share > 0 and place == len(mine) // 2
             )
+            if settings.is_frozen(client):
+                connection.is_frozen = connection.is_watched = True
             if client < settings.senders:
                 connection.is_sender = True
                 connection.tag = sender_tag(client)
@@ -165,20 +173,28 @@ class Worker:
         while time.monotonic_ns() < grace_ends and not self.schedule.is_settled:
             self._turn(time.monotonic_ns() + _S // 50)
         self.pipe.send(("sent", self._sent()))
-        self._settle(int(settings.grace * _S))
+        self._thaw()
+        self._settle(int(max(settings.grace, settings.thaw if settings.frozen else 0.0) * _S))
         self.pipe.send(("done", {"first": first, "last": last} | self._final()))
         self._close_all()
 
     # --- phases -------------------------------------------------------------------------------------
 
     def _defer_reading(self) -> None:
-        """From now on, sweep the clients that are only counted."""
+        """From now on, sweep the clients that are only counted, and let those freeze that are to."""
         for client in self.clients:
-            if client.state is State.READY and not client.is_sender and not client.is_watched:
+            if client.is_frozen and client.state is State.READY:
+                client.freeze()
+            elif client.state is State.READY and not client.is_sender and not client.is_watched:
                 self.poller.forget(client.fd)
                 client.poller = self.sweeper
                 self.sweeper.watch(client.fd, READ)
                 self._next_sweep = 0
+
+    def _thaw(self) -> None:
+        for client in self.clients:
+            if client.is_frozen and client.state is State.READY:
+                client.thaw(READ | WRITE if client.outgoing else READ)
 
     def _snapshot(self) -> dict[str, Any]:
         if self._next_sweep != NEVER:
@@ -210,12 +226,19 @@ class Worker:
         gives_up = time.monotonic_ns() + grace_ns + 10 * _S  # for the coordinator's answer
         while self.expected is None and time.monotonic_ns() < gives_up:
             self._turn(time.monotonic_ns() + _S // 50)
-        gives_up = time.monotonic_ns() + grace_ns
-        while time.monotonic_ns() < gives_up and any(
-            client.state is State.READY and client.received < self._expected(client)
-            for client in self.clients
-        ):
+        began = time.monotonic_ns()
+        while time.monotonic_ns() < began + grace_ns and not self._has_settled(began):
             self._turn(time.monotonic_ns() + _S // 50)
+
+    def _has_settled(self, began: int) -> bool:
+        waiting = [
+            client
+            for client in self.clients
+            if client.state is State.READY and client.received < self._expected(client)
+        ]
+        if self.thawed_s is None and not any(client.is_frozen for client in waiting):
+            self.thawed_s = round((time.monotonic_ns() - began) / 1e9, 3)
+        return not waiting
 
     def _expected(self, client: Connection) -> int:
         rooms = self.expected["rooms"] if self.expected else {}
@@ -232,23 +255,24 @@ class Worker:
 
     def _final(self) -> dict[str, Any]:
         findings = self.traffic.findings
-        expected = self.expected or {"rooms": {}, "senders": {}, "heads": {}}
         live = [client for client in self.clients if client.state is State.READY]
+        whole = 0
         for client in live:
-            if client.transcript is not None:
-                room = client.room.number
-                client.transcript.finish(
-                    expected["senders"].get(room, {}), expected["heads"].get(room, 0), findings
-                )
-            else:
-                missing = self._expected(client) - client.received
-                findings["gaps" if missing > 0 else "duplicates"] += abs(missing)
-            if client.book is not None:
-                client.book.finish()
+            found = Findings()
+            self._finish(client, found)
+            whole += client.is_frozen and not any(found.values())
+            findings.update(found)
         findings["acks missing"] += (
             sum(len(client.unacked) for client in live) if self.protocol.has_acks else 0
         )
+        frozen = [client.received for client in self.clients if client.is_frozen]
         return {
+            "frozen": {
+                "received": frozen,
+                "whole": whole,
+                "thawed_s": self.thawed_s,
+                "lagging": self.counts.lagging,
+            },
             "findings": dict(+findings),
             "errors": dict(self.counts.errors),
             "unsent": self.counts.unsent,
@@ -256,6 +280,19 @@ class Worker:
             "opened": (self.counts.opened, self.counts.opened_plain_bytes),
             "total": self.counts.snapshot(),
         } | self.counts.take_latencies()
+
+    def _finish(self, client: Connection, findings: Findings) -> None:
+        """What the client's deliveries show in the end."""
+        expected = self.expected or {"rooms": {}, "senders": {}, "heads": {}}
+        room = client.room.number
+        if client.transcript is not None:
+            ends, head = expected["senders"].get(room, {}), expected["heads"].get(room, 0)
+            client.transcript.finish(ends, head, findings)
+        else:
+            missing = self._expected(client) - client.received
+            findings["gaps" if missing > 0 else "duplicates"] += abs(missing)
+        if client.book is not None:
+            client.book.finish()
 
     def _close_all(self) -> None:
         goodbye = client_frame((1000).to_bytes(2), CLOSE)
@@ -315,7 +352,7 @@ class Worker:
         if self.traffic.largest_read > FULL_READ_BYTES:
             self._sweep_ns = max(self._sweep_ns // 2, SHORTEST_SWEEP_NS)
         elif self.traffic.largest_read < FULL_READ_BYTES // 4:
-            self._sweep_ns = min(self._sweep_ns * 2, LONGEST_SWEEP_NS)
+            self._sweep_ns = min(self._sweep_ns * 2, self._longest_sweep_ns)
 
     def _writable(self, connection: Connection, events: int) -> bool:
         """Write what waits; whether there is something to read too."""

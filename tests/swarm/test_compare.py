@@ -9,7 +9,7 @@ from compare import main, servers_of
 from comparelib.quiet import Neighbours, wait_until_quiet
 from comparelib.servers import SERVERS, CannotStart, Server, running
 from comparelib.table import markdown, ratios
-from comparelib.workloads import WORKLOADS, RunFailed, _swarm
+from comparelib.workloads import WORKLOADS, RunFailed, swarm
 
 FAN_OUT = WORKLOADS[0]
 
@@ -133,7 +133,7 @@ def test_a_server_that_does_not_start_is_told_in_one_line() -> None:
 def test_a_swarm_that_cannot_measure_is_told_in_one_line() -> None:
     """Its line is the reason."""
     with pytest.raises(RunFailed, match=r"^swarm: .*--clients"):
-        _swarm(["ws://127.0.0.1:1", "--clients", "0"], 1)
+        swarm(["ws://127.0.0.1:1", "--clients", "0"], 1)
 
 
 def test_every_server_has_a_name_of_its_own() -> None:

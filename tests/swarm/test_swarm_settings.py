@@ -34,6 +34,8 @@ def settings(*argv: str) -> Settings:
         ([URL, "--rate", "5", "--window", "1"], "not both"),
         ([URL, "--window", "0"], "--window"),
         ([URL, "--size", "10"], "--size: 48 to 1048576, not 10"),
+        ([URL, "--frozen", "1"], "--frozen: 0 to 0, not 1"),
+        ([URL, "--senders", "3", "--frozen", "98"], "--frozen: 0 to 97, not 98"),
         ([URL, "--duration", "0"], "--duration"),
         ([URL, "--sample", "2"], "--sample"),
         ([URL, "--processes", "-1"], "--processes"),
