@@ -201,27 +201,28 @@ async def test_a_follower_hears_of_what_is_acknowledged(
     assert len(errors()) == 1
 
 
+class Unreadable:
+    """A log whose reading can be switched off."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self.off = False
+
+    def __getattr__(self, name: str) -> object:
+        found = getattr(self._log, name)
+        if name not in ("read", "read_before", "position", "rooms"):
+            return found
+
+        async def read(*args: object, **options: object) -> object:
+            if self.off:
+                raise LogUnavailable("planted")
+            return await found(*args, **options)
+
+        return read
+
+
 async def test_a_log_that_cannot_be_read_is_read_later(autojump_clock: MockClock) -> None:
     """A join or history while the log can't be read is an `unavailable`; catching up waits for it."""
-
-    class Unreadable:
-        """A log whose reading can be switched off."""
-
-        def __init__(self, log: MemoryLog) -> None:
-            self._log = log
-            self.off = False
-
-        def __getattr__(self, name: str) -> object:
-            found = getattr(self._log, name)
-            if name not in ("read", "read_before", "position", "rooms"):
-                return found
-
-            async def read(*args: object, **options: object) -> object:
-                if self.off:
-                    raise LogUnavailable("planted")
-                return await found(*args, **options)
-
-            return read
 
     async with open_memory_log() as memory:
         log = Unreadable(memory)
@@ -242,6 +243,28 @@ async def test_a_log_that_cannot_be_read_is_read_later(autojump_clock: MockClock
                 texts = await bob.texts(limits.MAX_TAIL_EVENTS + 50)
                 assert [seq for seq, _ in texts] == list(range(1, limits.MAX_TAIL_EVENTS + 51))
             await ann.join("new")
+
+
+async def test_who_waits_for_the_log_gets_everything_else(autojump_clock: MockClock) -> None:
+    """A member that is behind while the log can't be read has its answers, its other rooms and its goodbye
+    at once."""
+    async with open_memory_log() as memory:
+        log = Unreadable(memory)
+        async with talking(log=log) as server, clients(server, "ann") as (ann,):  # type: ignore[arg-type]
+            for i in range(limits.MAX_TAIL_EVENTS + 50):
+                await ann.say(f"m{i}")
+            async with client(server) as bob:
+                await bob.join("other")
+                await ann.join("other")
+                log.off = True
+                await bob.join(since=0)
+                with trio.fail_after(0.5):
+                    assert (await bob.ask("ping"))["op"] == "pong"
+                    await bob.say("in the meantime", "other")
+                    assert (await bob.until("message"))["text"] == "in the meantime"
+                    server.server.stop()
+                    assert (await bob.until("bye"))["code"] == 1012
+                    assert await bob.closed() == (1012, "the server restarts")
 
 
 # --- batches and backpressure ---------------------------------------------------

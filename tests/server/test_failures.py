@@ -93,7 +93,7 @@ async def test_a_crash_in_a_session_closes_it_with_1011(
             assert troubles(caplog) == ["trio_chat.wire: handler failed: RuntimeError('crash')"]
 
 
-@pytest.mark.parametrize("where", ["on_open", "on_drained"])
+@pytest.mark.parametrize("where", ["on_open", "on_drained", "_catch_up"])
 async def test_a_crash_elsewhere_in_a_session_harms_nobody(
     where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

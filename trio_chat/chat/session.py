@@ -55,8 +55,8 @@ class Session:
     """See the module. It is its connection's handler."""
 
     __slots__ = (
-        "_bad", "_behind", "_bucket", "_config", "_connection", "_guest", "_hub", "_invitation", "_members",
-        "_outbox", "_throttled_at", "user",
+        "_bad", "_behind", "_bucket", "_catching_up", "_config", "_connection", "_guest", "_hub",
+        "_invitation", "_members", "_outbox", "_throttled_at", "user",
     )  # fmt: skip
 
     def __init__(self, hub: Hub, connection: Connection, config: Config, invitation: Invitation) -> None:
@@ -67,6 +67,7 @@ class Session:
         self._invitation: Invitation | None = invitation
         self._members: dict[str, Member] = {}
         self._behind: deque[Member] | None = None
+        self._catching_up: trio.CancelScope | None = None
         self._bucket = limits.Bucket(config.rate, config.burst, at=trio.current_time())
         self._bad = limits.Bucket(1.0, limits.MAX_BAD_REQUESTS, at=trio.current_time())
         self._throttled_at: float | None = None
@@ -146,13 +147,27 @@ class Session:
         """Nothing to wait for: what isn't acknowledged by then, the client sends again."""
 
     async def on_drained(self) -> None:
-        """Bring the members that are behind up to their rooms' heads, one page at a time."""
-        behind = self._behind
-        while behind:
-            member = behind.popleft()
-            if not await self._hub.catch_up(member):
-                behind.append(member)
-                return
+        """Have the members that are behind brought up to their rooms' heads."""
+        if self._behind and self._catching_up is None:
+            self._catching_up = trio.CancelScope()
+            self._connection.spawn(self._catch_up)
+
+    async def _catch_up(self) -> None:
+        """Offer what was missed, page by page, until the outbox has to drain first.
+
+        In a task of its own, because it may wait for the log: answers and other rooms must not wait with it.
+        """
+        behind, scope = self._behind, self._catching_up
+        assert scope is not None
+        try:
+            with scope:
+                while behind:
+                    member = behind.popleft()
+                    if not await self._hub.catch_up(member):
+                        behind.append(member)
+                        break
+        finally:
+            self._catching_up = None
 
     def farewell(self, code: int, reason: str, retry_after: float | None) -> bytes | None:
         """``bye``: why, and when to come back."""
@@ -161,6 +176,8 @@ class Session:
 
     def on_closed(self) -> None:
         """Leave every room and give the name back."""
+        if self._catching_up is not None:
+            self._catching_up.cancel()
         for member in list(self._members.values()):
             self._leave_room(member)
         self._hub.guests.free_name(self.user.name, self.user.id)

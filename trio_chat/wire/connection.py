@@ -228,8 +228,14 @@ class Connection(trio.abc.Stream):
             self._on_over(self)
 
     def spawn(self, function: Callable[[], Awaitable[None]]) -> None:
-        """Run ``function`` in a task beside the connection; it handles its own exceptions."""
-        self._nursery.start_soon(function)
+        """Run ``function`` in a task beside the connection, which fails with it."""
+        self._nursery.start_soon(self._run_beside, function)
+
+    async def _run_beside(self, function: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await function()
+        except Exception:  # noqa: BLE001 - logged there
+            self._handler_failed()
 
     def close(
         self, code: int, reason: str = "", *, retry_after: float | None = None, forget: bool = False
