@@ -130,9 +130,10 @@ class Room:
 
     def __init__(self, client: "Client", inbox: Inbox) -> None:
         assert inbox.info is not None
+        assert inbox.start is not None
         self.name = inbox.name
-        self.epoch = inbox.info.epoch
-        self.seq = inbox.position.seq if inbox.position is not None else inbox.info.head
+        self.epoch = inbox.start.epoch or inbox.info.epoch
+        self.seq = inbox.start.seq
         """The last event that the iteration has handed out; with `epoch` the position to resume from."""
         self.signals = Signals(inbox, client._poke)
         """Presence and typing, for a second iteration; the oldest are dropped when nobody reads them."""

@@ -90,6 +90,8 @@ class Inbox:
     def __init__(self, name: str, start: Position | None, last: int | None, size: int) -> None:
         self.name = name
         self.position = start
+        self.start: Position | None = None
+        """The position that the first join has begun at: nothing is handed out before."""
         self.live = False
         """Joined over the present connection: events may come, requests may be sent."""
         self.behind = False
@@ -123,17 +125,20 @@ class Inbox:
     def joined(self, asked: schema.Join, op: schema.Joined) -> Reset | None:
         """The answer to ``asked``. Returns the event to say that the position is lost, if it is."""
         self.live, self.info = True, op
+        lost = None
         if asked.since is not UNSET:
-            if not op.recovered:
+            if op.recovered:
+                self.position = Position(op.epoch, asked.since)
+            else:
                 self._replayed_to = 0
-                return Reset(op.room, op.epoch, op.head)
-            self.position = Position(op.epoch, asked.since)
+                lost = Reset(op.room, op.epoch, op.head)
         elif not self.behind:
             # Of the events up to the head, `last` brings as many as are kept, and perhaps messages only.
             last = 0 if asked.last is UNSET else asked.last
             self.position = Position(op.epoch, max(0, op.head - last))
             self._replayed_to = op.head
-        return None
+        self.start = self.start or self.position
+        return lost
 
     def end(self, error: Exception | None) -> None:
         """Nothing will come any more: what is buffered remains, then the iterations end."""

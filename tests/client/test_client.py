@@ -377,6 +377,45 @@ async def test_a_position_from_elsewhere_is_resumed(autojump_clock: MockClock) -
         assert client.session == "s1"
 
 
+class Unhurried(trio.abc.ReceiveStream):
+    """A stream whose bytes come late, and so many at a time."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream = stream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        await trio.sleep(0.01)
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def test_a_room_begins_before_its_first_event(autojump_clock: MockClock) -> None:
+    """Events that come right behind the answer to the join are not counted as handed out: who resumes from
+    the position at that moment gets them."""
+
+    async def script(peer: Peer) -> None:
+        server = await peer.open()
+        for number in range(20):
+            await server.joined(head=4)
+            await server.messages(5, 6, room=f"room-{number}")
+            await server.receive("leave")
+
+    async def connect() -> trio.abc.Stream:
+        stream = await peer.connect()
+        assert isinstance(stream, trio.StapledStream)
+        return trio.StapledStream(stream.send_stream, Unhurried(stream.receive_stream))
+
+    async with open_peer() as peer, trio.open_nursery() as nursery:
+        nursery.start_soon(script, peer)
+        async with open_client("ws://example.test", "ann", connect=connect) as client:
+            for number in range(20):
+                async with client.join(f"room-{number}") as room:
+                    assert (room.epoch, room.seq) == ("e1", 4)
+                    assert await take(room, 2) == [5, 6]
+
+
 async def test_a_session_that_is_no_good_any_more_is_dropped(autojump_clock: MockClock) -> None:
     """If the server refuses a hello with `resume`, the client says hello without it."""
 
