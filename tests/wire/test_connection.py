@@ -246,6 +246,21 @@ async def test_the_end_does_not_wait_for_a_handler_that_has_ended(autojump_clock
     assert trio.current_time() == began
 
 
+async def test_both_close_at_once(autojump_clock: MockClock) -> None:
+    """The peer that has sent its close frame gets one, whoever was first."""
+
+    async def leave(websocket: WebSocket) -> None:
+        await websocket.receive()
+
+    async with open_memory_server(endpoints={"/leave": leave}) as server:
+        for _ in range(40):  # with Trio's scheduling at random
+            async with open_peer(server, "/leave") as peer:
+                await peer.stream.send_all(client(FIN | TEXT, b"x") + client(FIN | CLOSE, b"\x03\xe9"))
+                (close,) = await peer.rest_answered()
+                assert isinstance(close, CloseConnection)
+                assert close.code in (1000, 1001)
+
+
 async def test_nothing_follows_the_answer_to_a_close_frame(
     autojump_clock: MockClock, server: MemoryServer
 ) -> None:

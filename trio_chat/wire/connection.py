@@ -129,9 +129,8 @@ class Connection(trio.abc.Stream):
 
     __slots__ = (
         "_attending", "_controls_delayed", "_controls_until", "_finished", "_handler", "_head", "_nursery",
-        "_on_over", "_opened",
-        "_parked", "_poller", "_reader", "_rest", "_transport", "_websocket", "close_code", "close_reason",
-        "label", "outbox", "silent_ticks", "stalled_ticks",
+        "_on_over", "_opened", "_parked", "_poller", "_reader", "_rest", "_transport", "_unsaid", "_websocket",
+        "close_code", "close_reason", "label", "outbox", "silent_ticks", "stalled_ticks",
     )  # fmt: skip
 
     def __init__(
@@ -165,6 +164,7 @@ class Connection(trio.abc.Stream):
         self._controls_until = 0.0
         self._controls_delayed = 0
         self._finished = False
+        self._unsaid: trio.Event | None = None
         self.silent_ticks = 0
         self.stalled_ticks = 0
 
@@ -207,6 +207,8 @@ class Connection(trio.abc.Stream):
         """The connection's task."""
         try:
             await reader()
+            if self._unsaid is not None:  # both closed at once: ours is still to be written
+                await self._unsaid.wait()
         except (trio.BrokenResourceError, trio_websocket.ConnectionClosed):
             pass
         except Exception:
@@ -253,10 +255,12 @@ class Connection(trio.abc.Stream):
         if last is not None:
             self.outbox.force(last)
         self.outbox.finish()
+        self._unsaid = trio.Event()
         self._nursery.start_soon(self._say_goodbye)
 
     async def _say_goodbye(self) -> None:
         assert self.close_code is not None
+        assert self._unsaid is not None
         try:
             with trio.move_on_after(CLOSE_SECONDS) as scope:
                 if self._opened is not None:
@@ -269,6 +273,8 @@ class Connection(trio.abc.Stream):
         except Exception:
             logger.exception("closing failed", extra=self.label.fields())
             self._transport.cut()
+        finally:
+            self._unsaid.set()
         if scope.cancelled_caught:
             self._transport.cut()
 
