@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_chat.chat import limits
 from trio_chat.chat.schema import User
 from trio_chat.chat.session import Session
-from trio_chat.log.base import Append, Appended, LogUnavailable
+from trio_chat.log.base import Append, Appended, LogUnavailable, Position
 from trio_chat.log.memory import MemoryLog, open_memory_log
 from trio_chat.log.seams import commit_plainly
 
@@ -265,6 +265,27 @@ async def test_who_waits_for_the_log_gets_everything_else(autojump_clock: MockCl
                     server.server.stop()
                     assert (await bob.until("bye"))["code"] == 1012
                     assert await bob.closed() == (1012, "the server restarts")
+
+
+async def test_who_is_gone_when_the_log_answers_joins_nothing(autojump_clock: MockClock) -> None:
+    """A connection that ends while its first join waits for the log is in no room afterwards."""
+
+    class Late(MemoryLog):
+        """A log that takes a second to be read, whatever is cancelled meanwhile."""
+
+        async def position(self, room: str) -> Position:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+                return await super().position(room)
+
+    async with talking(log=Late(trio.current_time, commit_plainly)) as server:
+        await server.open_stream().send_all(
+            b"GET /ws?room=lobby HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        await trio.sleep(0.5)
+    assert server.server.connections == set()
+    assert server.hub.rooms == {}
 
 
 # --- batches and backpressure ---------------------------------------------------

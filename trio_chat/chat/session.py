@@ -310,6 +310,9 @@ class Session:
         if isinstance(request.last, int) and request.last < 0:
             raise Refusal("bad_request", "last: a number of messages, 0 or more")
         room = await self._hub.open_room(name)
+        if self._connection.closing:  # it has ended meanwhile: nobody would leave the room again
+            self._hub.release(room)
+            return
         cursor, recovered = starting_point(room, request)
         member, came = room.join(self.user, self._outbox, self._fell_behind, cursor)
         self._members[name] = member
