@@ -159,7 +159,7 @@ def prepare_node() -> None:
         [*command, f"ws@{WS_VERSION}"], capture_output=True, text=True, timeout=120, check=False
     )
     if done.returncode:
-        raise CannotStart(f"npm could not install ws@{WS_VERSION}: {_last_line(done.stderr)}")
+        raise CannotStart(f"npm could not install ws@{WS_VERSION}: {last_line(done.stderr)}")
 
 
 def can_pin() -> bool:
@@ -191,22 +191,24 @@ def running(server: Server, *, echo: bool) -> Iterator[Running]:
             env=os.environ | dict(server.environment), preexec_fn=pin(SERVER_CORE),
         )  # fmt: skip
         try:
-            url = _first_line(process).rstrip().rpartition(" ")[2]
+            url = first_line(process).rstrip().rpartition(" ")[2]
             if not url.startswith(("http://", "https://")):
                 errors.seek(0)
-                raise CannotStart(_last_line(errors.read()) or "no answer")
+                raise CannotStart(last_line(errors.read()) or "no answer")
             yield Running(url, process.pid, ca)
         finally:
-            _stop(process)
+            stop(process)
 
 
-def _first_line(process: "subprocess.Popen[str]") -> str:
+def first_line(process: "subprocess.Popen[str]") -> str:
+    """What a server says when it is ready; nothing if it says nothing in time."""
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], START_S)
     return process.stdout.readline() if ready else ""
 
 
-def _stop(process: "subprocess.Popen[str]") -> None:
+def stop(process: "subprocess.Popen[str]") -> None:
+    """Ask it to end; if it doesn't, end it."""
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(STOP_S)
@@ -218,6 +220,7 @@ def _stop(process: "subprocess.Popen[str]") -> None:
     time.sleep(0.2)  # for the kernel to take down thousands of connections before the next run
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """The last one with something in it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""

@@ -111,6 +111,11 @@ def parser() -> argparse.ArgumentParser:
         help="check every delivery to every client: gaps, duplicates, order, acks",
     )
     add(
+        "--resume",
+        action="store_true",
+        help="clients whose connection ends come back when the server says, and resume; implies --verify",
+    )
+    add(
         "--sample",
         type=float,
         metavar="SHARE",
@@ -159,13 +164,14 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
         rate=rate,
         window=arguments.window if is_closed else 1,
         processes=processes,
+        verify=arguments.verify or arguments.resume,
         **given,
         **{
             name: getattr(arguments, name)
             for name in (
-                "clients", "rooms", "size", "duration", "warmup", "grace", "ramp", "verify", "sample", "spin",
+                "clients", "rooms", "size", "duration", "warmup", "grace", "ramp", "sample", "spin",
                 "source_ips", "server_pid", "ca", "content", "deflate", "frozen",
-                "thaw",
+                "thaw", "resume",
             )
         },
     )  # fmt: skip

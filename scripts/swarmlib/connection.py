@@ -7,7 +7,6 @@ import contextlib
 import enum
 import socket
 import ssl
-from collections import deque
 from collections.abc import Callable
 
 from swarmlib.deflate import DeflatingFrameMaker, Inflater
@@ -79,6 +78,7 @@ class Connection:
         "acks",
         "book",
         "client",
+        "epoch",
         "fd",
         "frames",
         "inflater",
@@ -94,6 +94,7 @@ class Connection:
         "poller",
         "receive",
         "received",
+        "retry_after",
         "returned",
         "room",
         "sent",
@@ -102,6 +103,7 @@ class Connection:
         "tag",
         "tail",
         "tls",
+        "token",
         "transcript",
         "unacked",
     )
@@ -130,12 +132,20 @@ class Connection:
         self.is_frozen = False
         self.tag = b""
         self.received = self.returned = self.sent = self.acks = 0
-        self.unacked: deque[int] = deque()
+        self.unacked: dict[int, int] = {}
+        """By number, the intended times of messages that were not acknowledged yet."""
+        self.token = self.epoch = ""
+        """What a resumed session shows, and the life of the room that it knows."""
+        self.retry_after: float | None = None
+        """What the server's ``bye`` said."""
         self.transcript: SeqTranscript | SenderTranscript | None = None
         self.book: AckBook | None = None
 
     def connect(self, address: tuple[str, int], family: socket.AddressFamily, source: str | None) -> None:
-        """Begin to connect; `OSError` if that fails at once."""
+        """Begin to connect, for the first time or again; `OSError` if that fails at once."""
+        self.state = State.CONNECTING
+        self.tail, self.outgoing, self.parts = b"", bytearray(), []
+        self.tls = self.large = self.inflater = None
         self.sock = sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -187,6 +197,11 @@ class Connection:
             return False
         del self.outgoing[:sent]
         return not self.outgoing
+
+    @property
+    def seen(self) -> int | None:
+        """The last ``seq`` before which nothing is missing; None before the first join."""
+        return self.transcript.seen if isinstance(self.transcript, SeqTranscript) else None
 
     @property
     def is_stuffed(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
 
 from swarmlib.process_stats import process_stats
+from swarmlib.returning import merged
 from swarmlib.settings import Settings
 from swarmlib.worker import work
 
@@ -228,7 +229,8 @@ class Coordinator:
         opened = max(part["opened"][1] for part in ready) - min(part["opened"][0] for part in ready)
         for part in ready:
             record(handshakes, Counter(part["latencies_us"]))
-        if unsent := sum(part["unsent"] for part in done):
+        unsent = sum(part["unsent"] for part in done)
+        if unsent and not self.settings.resume:
             errors["messages not sent: the sender's connection was full or gone"] += unsent
         result = {"interrupted": self._interrupted, **window_rates(done)}
         result |= {f"{name}_ms": summary(histogram) for name, histogram in self.histograms.items()}
@@ -247,6 +249,11 @@ class Coordinator:
             },
             "timeline": self.timeline,
         }
+        if self.settings.resume:
+            records = [part["returns"] for part in done]
+            result["returns"] = {"not_sent": unsent} | merged(records, int(self._start * 1e9))
+            if away := result["returns"]["still_away"]:
+                result["errors"]["clients that did not come back"] = away
         if self.settings.frozen:
             result["frozen"] = thawed(self.settings.frozen, done)
         if self.settings.deflate:

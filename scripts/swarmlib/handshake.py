@@ -15,7 +15,11 @@ MAX_HEAD_BYTES = 64 * 1024
 
 
 class HandshakeError(Exception):
-    """The server did not upgrade the connection."""
+    """The server did not upgrade the connection. ``retry_after``: seconds, if it said so."""
+
+    def __init__(self, told: str, retry_after: float | None = None) -> None:
+        super().__init__(told)
+        self.retry_after = retry_after
 
 
 def new_key() -> str:
@@ -61,11 +65,12 @@ def response(data: bytes, key: str, *, offered: bool = False) -> Answer | None:
     version, _, status = status_line.partition(" ")
     if version != "HTTP/1.1":
         raise HandshakeError("the server does not speak HTTP/1.1")
-    if not status.startswith("101"):
-        raise HandshakeError(_refusal(status, rest))
     headers = {
         name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
     }
+    if not status.startswith("101"):
+        after = headers.get("retry-after", "")
+        raise HandshakeError(_refusal(status, rest), float(after) if after.isdecimal() else None)
     expected = base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
     if headers.get("sec-websocket-accept") != expected:
         raise HandshakeError("the server's Sec-WebSocket-Accept is wrong")

@@ -1,6 +1,7 @@
 """Opening the connections: connect, shake hands, join; many at once but not all at once.
 
-Refuses to go on after the first failure: a swarm of fewer clients than asked for measures something else.
+Raises on the first failure, but for clients that come back: a swarm of fewer clients than asked for measures
+something else.
 """
 
 import socket
@@ -23,7 +24,11 @@ STALL_S = 30.0
 
 
 class OpenError(Exception):
-    """A connection could not be opened: one line."""
+    """A connection could not be opened: one line. ``retry_after``: seconds, if the server said so."""
+
+    def __init__(self, told: str, retry_after: float | None = None) -> None:
+        super().__init__(told)
+        self.retry_after = retry_after
 
 
 def _advice(status_line: str, settings: Settings) -> str:
@@ -83,15 +88,24 @@ class Opener:
             if connection is None:
                 return
             self._started += 1
-            connection.opened_at = time.monotonic_ns()
-            try:
-                source = self.settings.source_address(connection.client)
-                connection.connect(self._address, self._family, source)
-            except OSError as error:
-                raise self._failure(error) from None
-            self.opening[connection.fd] = connection
-            connection.poller.watch(connection.fd, READ | WRITE)
+            self.start(connection)
             self._progress_at = time.monotonic()
+
+    def start(self, connection: Connection) -> None:
+        """Begin to open a connection."""
+        connection.opened_at = time.monotonic_ns()
+        try:
+            connection.connect(self._address, self._family, self.settings.source_address(connection.client))
+        except OSError as error:
+            raise self._failure(error) from None
+        self.opening[connection.fd] = connection
+        connection.poller.watch(connection.fd, READ | WRITE)
+
+    def abandon(self, connection: Connection) -> None:
+        """Let go of one that failed."""
+        if self.opening.pop(connection.fd, None) is not None:
+            connection.poller.forget(connection.fd)
+        connection.close()
 
     def check_stalled(self) -> None:
         """`OpenError` if nothing has moved for long."""
@@ -175,7 +189,8 @@ class Opener:
         except BlockingIOError:
             return
         except HandshakeError as error:
-            raise OpenError(f"{error}{_advice(str(error), self.settings)}") from None
+            told = f"{error}{_advice(str(error), self.settings)}"
+            raise OpenError(told, error.retry_after) from None
         except OSError as error:
             raise self._failure(error) from None
         connection.tail = b""

@@ -62,8 +62,8 @@ class Protocol:
         """The request target for ``client``."""
         return self._with_query(self.settings.target.path)
 
-    def greeting(self, client: int) -> list[bytes]:
-        """What ``client`` sends first."""
+    def greeting(self, client: int, position: "Position | None" = None) -> list[bytes]:
+        """What ``client`` sends first, or again when it comes back."""
         return []
 
     def message_maker(self, sender: int) -> Callable[[int, int], bytes]:
@@ -115,12 +115,14 @@ class Chat(Protocol):
         path = self.settings.target.path
         return self._with_query("/ws" if path == "/" else path)
 
-    def greeting(self, client: int) -> list[bytes]:
-        room = self.settings.room_name(self.settings.room_of(client))
-        return [
-            b'{"op":"hello","name":"%s-%05d"}' % (self.settings.room[-20:].encode(), client),
-            b'{"op":"join","room":%s}' % json.dumps(room).encode(),
-        ]
+    def greeting(self, client: int, position: "Position | None" = None) -> list[bytes]:
+        name = f"{self.settings.room[-20:]}-{client:05d}"
+        hello = {"op": "hello", "name": name}
+        join: dict[str, Any] = {"op": "join", "room": self.settings.room_name(self.settings.room_of(client))}
+        if position is not None:
+            hello["resume"] = position.token
+            join |= {"since": position.seen, "epoch": position.epoch}
+        return [json.dumps(hello).encode(), json.dumps(join).encode()]
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -145,6 +147,20 @@ class Chat(Protocol):
 
     def events(self, block: Block) -> list[tuple[Any, ...]]:
         return [_chat_event(payload) for payload in block.payloads()]
+
+
+class Position(NamedTuple):
+    """Where a client was when its connection ended."""
+
+    seen: int
+    epoch: str
+    token: str
+
+
+def message_number(id_: object) -> int | None:
+    """The number in an ``id`` of `message_id`; None if it is no such one."""
+    number = id_.partition(".")[2] if isinstance(id_, str) else ""
+    return int(number) if number.isdecimal() else None
 
 
 def message_id(sender: int, number: int) -> str:

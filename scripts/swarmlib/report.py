@@ -105,6 +105,10 @@ def result_lines(settings: Settings, result: dict[str, Any]) -> list[str]:
         if found := result[name]:
             quantiles = "  ".join(f"{key} {value:.3f}" for key, value in found.items() if key != "count")
             lines.append(_row(label, f"{found['count']:,}", f"{quantiles} ms"))
+    if (found := result.get("returns")) and found["returned"]:
+        away, peak = found["away_s"], found["peak_attempts_per_s"]
+        detail = f"away {away['p50']:.1f} s, at most {away['most']:.1f} s; {peak} tries in the fullest second"
+        lines.append(_row("came back", f"{found['returned']:,}", detail))
     if found := result.get("frozen"):
         within = "" if found["seconds"] is None else f" within {found['seconds']:g} s"
         lines.append(_row("frozen", f"{found['count']:,}", f"{found['whole']:,} got everything{within}"))

@@ -58,13 +58,18 @@ class Schedule:
             for sender in self.senders
         )
 
+    def send_again(self, sender: Connection) -> bool:
+        """Send what was not acknowledged once more, as it was; whether the socket takes more."""
+        frames = [sender.frames.frame(sender.message(*message)) for message in sender.unacked.items()]
+        return sender.send(b"".join(frames))
+
     def _send(self, sender: Connection, stamp: int, number: int = 1) -> bool:
         """Send ``number`` messages stamped with ``stamp``; whether the socket takes more."""
         first = sender.sent
         sender.sent = first + number
         self._counts.sends += number
         if self._has_acks:
-            sender.unacked.extend([stamp] * number)
+            sender.unacked.update(dict.fromkeys(range(first, first + number), stamp))
         data = sender.frames.frame(sender.message(first, stamp))
         for following in range(first + 1, first + number):
             data += sender.frames.frame(sender.message(following, stamp))

@@ -108,6 +108,8 @@ class Settings:
     """Offer permessage-deflate; where it is agreed, what is sent is compressed too."""
     processes: int = 1
     verify: bool = False
+    resume: bool = False
+    """Clients whose connection ends come back and go on where they were."""
     sample: float | None = None
     spin: bool = False
     """Never sleep: on one machine a server pays for waking its receivers, as it would not over a network."""
@@ -142,6 +144,8 @@ class Settings:
             raise SettingsError(f"--protocol: one of {', '.join(PROTOCOLS)}, not {self.protocol!r}")
         if self.protocol == "plain" and self.rooms != 1:
             raise SettingsError("--rooms: a plain broadcast server has one room")
+        if self.resume and self.protocol != "chat":
+            raise SettingsError("--resume: only the chat can be resumed")
         if self.source_ips and not self.target.is_loopback:
             raise SettingsError("--source-ips: for a server on the loopback network only")
 

@@ -12,7 +12,7 @@ from swarmlib.connection import Connection, LargeFrame, RoomView, State
 from swarmlib.counts import Counts
 from swarmlib.deflate import Inflater
 from swarmlib.frames import CLOSE, PING, PONG, TEXT, Block, Frame, FrameError, Scanner, client_frame
-from swarmlib.protocol import Protocol, parse_reply
+from swarmlib.protocol import Protocol, message_number, parse_reply
 from swarmlib.settings import Settings
 from swarmlib.verify import AckBook, Agreement, Findings, SenderTranscript, SeqTranscript, ascending_span
 
@@ -138,7 +138,9 @@ class Traffic:
     def joined(self, connection: Connection, head: int) -> None:
         """``connection`` is a member from ``head`` on: begin its transcript."""
         connection.state = State.READY
-        if self.settings.verify or connection.is_frozen:
+        if connection.transcript is not None:
+            pass  # it goes on where it was
+        elif self.settings.verify or connection.is_frozen:
             if self.protocol.has_acks:
                 connection.transcript = SeqTranscript(head)
                 if connection.is_sender:
@@ -232,15 +234,18 @@ class Traffic:
         if op == "ack":
             self._ack(connection, reply)
         elif op == "joined" and connection.state is State.JOINING:
-            self.joined(connection, int(reply.get("head", 0)))
+            self._joined(connection, reply)
         elif op == "error":
             self._error(connection, reply)
         elif op == "welcome":
-            self._welcome(reply)
+            self._welcome(connection, reply)
         elif op == "lagging":
             self.counts.lagging += 1
         elif op == "gap":
             self.findings["gaps told by the server"] += 1
+        elif op == "bye" and self.settings.resume:
+            after = reply.get("retry_after")
+            connection.retry_after = float(after) if isinstance(after, int | float) else None
         elif op == "bye":
             self.counts.errors[f"bye {reply.get('code')}: {reply.get('reason')}"] += 1
         elif not op:
@@ -248,7 +253,15 @@ class Traffic:
         else:
             self.counts.signals += 1
 
-    def _welcome(self, reply: dict[str, Any]) -> None:
+    def _joined(self, connection: Connection, reply: dict[str, Any]) -> None:
+        epoch, seen = str(reply.get("epoch", "")), connection.seen
+        if seen is not None and (not reply.get("recovered") or epoch != connection.epoch):
+            self.findings["not resumed"] += 1
+        connection.epoch = epoch
+        self.joined(connection, int(reply.get("head", 0)))
+
+    def _welcome(self, connection: Connection, reply: dict[str, Any]) -> None:
+        connection.token = str(reply.get("session", ""))
         limits = reply.get("limits")
         rate = limits.get("rate") if isinstance(limits, dict) else None
         if isinstance(rate, int | float):
@@ -260,10 +273,9 @@ class Traffic:
         seq = reply.get("seq")
         if isinstance(seq, int):
             connection.room.head = max(connection.room.head, seq)
-        if connection.unacked:
-            stamp = connection.unacked.popleft()
-            if self.counts.window_ns[0] <= stamp < self.counts.window_ns[1]:
-                self.counts.ack_latencies[(time.monotonic_ns() - stamp) // 1000] += 1
+        stamp = connection.unacked.pop(message_number(reply.get("re")), None)
+        if stamp is not None and self.counts.window_ns[0] <= stamp < self.counts.window_ns[1]:
+            self.counts.ack_latencies[(time.monotonic_ns() - stamp) // 1000] += 1
         if connection.book is not None:
             connection.book.ack(reply, connection.sent)
 
@@ -272,8 +284,7 @@ class Traffic:
             self._on_lost(connection, f"join refused: {reply.get('code')}: {reply.get('message')}")
             return
         self.counts.errors[f"error {reply.get('code')}: {reply.get('message')}"] += 1
-        if isinstance(reply.get("re"), str) and connection.unacked:
-            connection.unacked.popleft()
+        if connection.unacked.pop(message_number(reply.get("re")), None) is not None:
             connection.room.refused += 1
             connection.returned += 1
             self._on_returned(connection, 1)

@@ -84,6 +84,11 @@ class SeqTranscript:
         for event in events:
             sequence.see(event[3])
 
+    @property
+    def seen(self) -> int:
+        """The last ``seq`` that came."""
+        return self.sequence.expected - 1
+
     def finish(self, ends: dict[int, int], head: int, findings: Findings) -> None:
         """Everything up to ``head``, the highest acknowledged number, must have come."""
         findings.add_sequence(self.sequence, head + 1)

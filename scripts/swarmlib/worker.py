@@ -11,6 +11,7 @@ import gc
 import resource
 import signal
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
@@ -21,7 +22,8 @@ from swarmlib.frames import CLOSE, client_frame
 from swarmlib.opener import Opener, OpenError
 from swarmlib.poller import MAX_READY, READ, WRITE, make_poller
 from swarmlib.process_stats import process_stats
-from swarmlib.protocol import make_protocol, sender_tag
+from swarmlib.protocol import Position, make_protocol, sender_tag
+from swarmlib.returning import Returns
 from swarmlib.sending import NEVER, make_schedule
 from swarmlib.settings import Settings
 from swarmlib.traffic import Traffic
@@ -107,6 +109,7 @@ class Worker:
             window=settings.window,
             total=settings.senders,
         )
+        self.returns = Returns(index) if settings.resume else None
         self.ready = 0
         self.start_ns = 0
         self.is_stopped = False
@@ -170,7 +173,7 @@ class Worker:
         self.counts.window_ns = (begin, min(end, time.monotonic_ns()))
         self.schedule.stop()
         grace_ends = time.monotonic_ns() + int(settings.grace * _S)
-        while time.monotonic_ns() < grace_ends and not self.schedule.is_settled:
+        while time.monotonic_ns() < grace_ends and not (self.schedule.is_settled and self._is_complete):
             self._turn(time.monotonic_ns() + _S // 50)
         self.pipe.send(("sent", self._sent()))
         self._thaw()
@@ -230,6 +233,11 @@ class Worker:
         while time.monotonic_ns() < began + grace_ns and not self._has_settled(began):
             self._turn(time.monotonic_ns() + _S // 50)
 
+    @property
+    def _is_complete(self) -> bool:
+        """Nobody is away."""
+        return self.returns is None or not self.returns.away
+
     def _has_settled(self, began: int) -> bool:
         waiting = [
             client
@@ -238,7 +246,7 @@ class Worker:
         ]
         if self.thawed_s is None and not any(client.is_frozen for client in waiting):
             self.thawed_s = round((time.monotonic_ns() - began) / 1e9, 3)
-        return not waiting
+        return not waiting and self._is_complete
 
     def _expected(self, client: Connection) -> int:
         rooms = self.expected["rooms"] if self.expected else {}
@@ -275,6 +283,7 @@ class Worker:
             },
             "findings": dict(+findings),
             "errors": dict(self.counts.errors),
+            "returns": None if self.returns is None else self.returns.record(),
             "unsent": self.counts.unsent,
             "signals": self.counts.signals,
             "opened": (self.counts.opened, self.counts.opened_plain_bytes),
@@ -309,6 +318,8 @@ class Worker:
         """Wait until something is ready or due, at most until the time ``until``, and do it."""
         now = time.monotonic_ns()
         wake = min(until, self.schedule.next_due(), self._next_sweep, self._next_tick if ticks else until)
+        if self.returns is not None:
+            wake = min(wake, self.returns.next_due() or wake)
         ready = self.poller.wait(0.0 if self.settings.spin else max(0.0, (wake - now) / 1e9))
         if ready:
             self._read_ready(ready)
@@ -321,6 +332,9 @@ class Worker:
         if now >= self.schedule.next_due():
             for stuck in self.schedule.send_due(now):
                 stuck.poller.change(stuck.fd, READ | WRITE)
+        if self.returns is not None:
+            for connection in self.returns.due(now):
+                self._open(connection, self.opener.start)
         if ticks and now >= self._next_tick:
             self._next_tick = now + int(TICK_S * _S)
             self.pipe.send(
@@ -336,7 +350,7 @@ class Worker:
                     continue
                 read(connection)
             elif fd in opening:
-                self.opener.step(opening[fd])
+                self._open(opening[fd], self.opener.step)
             elif fd == self.pipe.fileno():
                 self._command()
 
@@ -383,7 +397,9 @@ class Worker:
         self.connections[connection.fd] = connection
         if connection.inflater is not None and connection.is_sender:
             connection.frames = DeflatingFrameMaker(connection.inflater.window_bits)
-        greeting = self.protocol.greeting(connection.client)
+        seen = connection.seen
+        position = None if seen is None else Position(seen, connection.epoch, connection.token)
+        greeting = self.protocol.greeting(connection.client, position)
         if greeting:
             self._send(connection, b"".join(map(client_frame, greeting)))
         if self.protocol.is_ready_when_open:
@@ -394,16 +410,37 @@ class Worker:
     def _ready(self, connection: Connection) -> None:
         self.ready += 1
         self.opener.joined(connection)
+        if self.returns is not None and connection in self.returns.away:
+            self.returns.back(connection)
+            self.returns.resent += len(connection.unacked)
+            if connection.unacked and not self.schedule.send_again(connection):
+                connection.poller.change(connection.fd, READ | WRITE)
+
+    def _open(self, connection: Connection, step: Callable[[Connection], None]) -> None:
+        """Take a step in opening a connection; one that was open before may fail, and tries again."""
+        try:
+            step(connection)
+        except OpenError as error:
+            if self.returns is None or connection not in self.returns.away:
+                raise
+            self.opener.abandon(connection)
+            self.returns.failed(connection, str(error), error.retry_after)
 
     def _lost(self, connection: Connection, reason: str) -> None:
         if connection.state is State.CLOSED:
             return
         if connection.state is State.READY:
             self.ready -= 1
-        self.counts.errors[reason] += 1
         self.connections.pop(connection.fd, None)
+        self.opener.opening.pop(connection.fd, None)
         connection.poller.forget(connection.fd)
         connection.close()
+        if self.returns is None or not self.start_ns:
+            self.counts.errors[reason] += 1
+        elif connection in self.returns.away:
+            self.returns.failed(connection, reason, connection.retry_after)
+        else:
+            self.returns.lost(connection, reason)
 
     def _returned(self, connection: Connection, number: int) -> None:
         if not self.schedule.returned(connection, number):

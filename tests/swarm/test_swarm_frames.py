@@ -45,9 +45,14 @@ class Feed:
 class Reader:
     """`Traffic` over a `Feed`, with what it called back."""
 
-    def __init__(self, protocol: str = "plain", *, verify: bool = False) -> None:
+    def __init__(self, protocol: str = "plain", *, verify: bool = False, resume: bool = False) -> None:
         self.settings = Settings(
-            target=parse_url("ws://127.0.0.1:1/"), protocol=protocol, clients=3, senders=1, verify=verify
+            target=parse_url("ws://127.0.0.1:1/"),
+            protocol=protocol,
+            clients=3,
+            senders=1,
+            verify=verify,
+            resume=resume,
         )
         self.lost: list[str] = []
         self.sent: list[bytes] = []
