@@ -107,6 +107,17 @@ def test_a_pause_fills_the_bucket_up_to_the_burst() -> None:
     assert [bucket.take(1e6) for _ in range(3)] == [0, 0, pytest.approx(1.0)]
 
 
+def test_a_refill_takes_what_was_spent() -> None:
+    """After so many seconds the burst is there again; what was taken in advance counts too."""
+    bucket = Bucket(10.0, 3)
+    assert bucket.refill_seconds() == 0
+    for _ in range(5):
+        bucket.take(0.0)
+    assert bucket.refill_seconds() == pytest.approx(0.5)
+    bucket.take(0.5)
+    assert bucket.refill_seconds() == pytest.approx(0.1)
+
+
 def test_rate_zero_lets_everything_pass() -> None:
     """No limit is no limit."""
     bucket = Bucket(0.0, 1)

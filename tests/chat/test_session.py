@@ -427,15 +427,22 @@ async def test_long_operations_count_several_times(autojump_clock: MockClock) ->
         assert trio.current_time() - began == pytest.approx((10 * 3 - 5) / 10, abs=0.4)
 
 
-async def test_a_client_that_will_not_slow_down_is_closed(autojump_clock: MockClock) -> None:
-    """Who keeps exceeding its rate gets `bye` and 4029."""
-    async with talking(rate=10.0, burst=5) as server, client(server) as ann:
+@pytest.mark.parametrize(("burst", "rest"), [(5, 1.0), (40, 4.0), (1000, 60.0)])
+async def test_a_client_that_will_not_slow_down_is_closed(
+    autojump_clock: MockClock, burst: int, rest: float
+) -> None:
+    """Who keeps exceeding its rate gets 4029, and before it a `bye` that names the time in which its burst
+    comes back, within bounds."""
+    async with talking(rate=10.0, burst=burst) as server, client(server) as ann:
+        for _ in range(burst):
+            await ann.ask("ping")
         began = trio.current_time()
         for _ in range(300):
             await ann.send("ping")
         assert await ann.closed() == (4029, "more than 10 operations per second for too long")
         assert trio.current_time() - began == pytest.approx(limits.MAX_THROTTLED_SECONDS, abs=1)
         assert ann.heard[-1]["op"] == "bye"
+        assert ann.heard[-1]["retry_after"] == pytest.approx(rest, abs=0.2)
 
 
 async def test_a_client_that_waits_for_its_answers_is_only_slowed_down(autojump_clock: MockClock) -> None:

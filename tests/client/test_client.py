@@ -432,15 +432,16 @@ async def test_a_session_that_is_no_good_any_more_is_dropped(autojump_clock: Moc
 # --- when to come back --------------------------------------------------------------------------------
 
 
-async def test_the_server_says_when_to_come_back(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("code", [1012, 4029])
+async def test_the_server_says_when_to_come_back(autojump_clock: MockClock, code: int) -> None:
     """`retry_after` of a `bye`, and `Retry-After` of a refused upgrade, are kept to the second."""
     came_back = []
 
     async def script(peer: Peer) -> None:
         server = await peer.open()
-        await server.send("bye", code=1012, reason="restarting", retry_after=7.5)
+        await server.send("bye", code=code, reason="not now", retry_after=7.5)
         left_at = trio.current_time()
-        await server.close(1012)
+        await server.close(code)
         _, request = await peer.request()
         came_back.append(trio.current_time() - left_at)
         left_at = trio.current_time()

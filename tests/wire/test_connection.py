@@ -486,6 +486,21 @@ async def test_a_flood_of_control_frames_is_slowed_down_and_then_closed(
         assert pongs == pytest.approx(answered, abs=2)
 
 
+async def test_a_flood_of_pings_is_told_when_to_come_back(
+    autojump_clock: MockClock, server: MemoryServer
+) -> None:
+    """On the chat endpoint the last word is a `bye` with the time in which what was spent comes back."""
+    async with open_peer(server, "/ws") as peer:
+        flood = client(FIN | PING, b"x") * (MAX_CONTROLS + 2 * MAX_DELAYED_CONTROLS)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.stream.send_all, flood)
+            events = await peer.rest()
+            nursery.cancel_scope.cancel()
+        (bye,) = (event.data for event in events if isinstance(event, TextMessage))
+        assert '"op":"bye","code":4029' in bye
+        assert '"retry_after":2.0' in bye
+
+
 async def test_pings_with_pauses_are_no_offence(autojump_clock: MockClock, server: MemoryServer) -> None:
     """A burst is answered at once, however often there is one."""
     async with open_peer(server, "/relay/a") as peer:

@@ -12,6 +12,8 @@ MAX_BAD_REQUESTS: Final = 30
 MAX_THROTTLED_SECONDS: Final = 10.0
 """How long a session may send faster than its rate, without waiting for answers, before it is closed with
 4029."""
+REST_SECONDS: Final = (1.0, 60.0)
+"""Bounds of the rest that such a session is asked to take: until it would have its burst again."""
 MAX_LISTED_MEMBERS: Final = 100
 """Users named in ``joined``; in rooms with more, presence is told as a count and typing is not told."""
 MAX_WHO_MEMBERS: Final = 1000
@@ -58,3 +60,7 @@ class Bucket:
         self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate) - cost
         self.at = now
         return 0.0 if self.tokens >= 0 else -self.tokens / self.rate
+
+    def refill_seconds(self) -> float:
+        """How long after the last operation all of the burst is there again."""
+        return (self.burst - self.tokens) / self.rate

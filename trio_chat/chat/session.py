@@ -234,8 +234,11 @@ class Session:
         if self._throttled_at is None:
             self._throttled_at = now
         elif now - self._throttled_at > limits.MAX_THROTTLED_SECONDS:
+            shortest, longest = limits.REST_SECONDS
             self._connection.close(
-                4029, f"more than {self._config.rate:g} operations per second for too long"
+                4029,
+                f"more than {self._config.rate:g} operations per second for too long",
+                retry_after=min(longest, max(shortest, self._bucket.refill_seconds())),
             )
             return
         await trio.sleep(delay)

@@ -344,7 +344,11 @@ class Connection(trio.abc.Stream):
         elif self.close_code is None:
             self._controls_delayed += 1
             if self._controls_delayed > MAX_DELAYED_CONTROLS:
-                self.close(4029, f"more than {CONTROLS_PER_SECOND} control frames per second for too long")
+                self.close(
+                    4029,
+                    f"more than {CONTROLS_PER_SECOND} control frames per second for too long",
+                    retry_after=MAX_CONTROLS / CONTROLS_PER_SECOND,
+                )
             else:
                 self._attending = True
                 await trio.sleep(early)
