@@ -67,17 +67,38 @@ test("a bye's code and words count when the socket then just breaks", () => {
 });
 
 test("the server's retry_after is kept to, and not for the next time", () => {
-  const { clock, server, seen, online } = setUp();
+  for (const code of [1012, 4029]) {
+    const { clock, server, seen, online } = setUp();
+    online();
+    server.last.tell({ op: "bye", code, reason: "not now", retry_after: 7.5 });
+    server.last.end(code);
+    assert.equal(seen.status.retryAt, clock.now() + 7.5);
+    clock.advance(7.4);
+    assert.equal(server.sockets.length, 1);
+    clock.advance(0.1);
+    assert.equal(server.sockets.length, 2);
+    server.last.end(1006);
+    assert.ok(seen.status.retryAt - clock.now() < 1);
+  }
+});
+
+test("neither waking up nor the network ends a wait that the server asked for; a person does", () => {
+  const { clock, server, seen, connection, online } = setUp();
   online();
-  server.last.tell({ op: "bye", code: 1012, reason: "restart", retry_after: 7.5 });
-  server.last.end(1012);
-  assert.equal(seen.status.retryAt, clock.now() + 7.5);
-  clock.advance(7.4);
-  assert.equal(server.sockets.length, 1);
-  clock.advance(0.1);
+  server.last.tell({ op: "bye", code: 4029, reason: "too fast", retry_after: 5 });
+  server.last.end(4029);
+  connection.probe();
+  connection.networkChanged(false);
+  connection.networkChanged(true);
+  assert.deepEqual([seen.status.state, seen.status.offline, server.sockets.length], ["waiting", false, 1]);
+  connection.retryNow();
   assert.equal(server.sockets.length, 2);
-  server.last.end(1006);
-  assert.ok(seen.status.retryAt - clock.now() < 1);
+  server.last.accept();
+  server.last.tell({ op: "bye", code: 4029, reason: "too fast", retry_after: 5 });
+  server.last.end(4029);
+  clock.time += 6; // asleep: no timer ran
+  connection.probe();
+  assert.equal(server.sockets.length, 3);
 });
 
 test("nonsense as retry_after is not believed", () => {

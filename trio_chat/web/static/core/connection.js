@@ -5,8 +5,9 @@
 // No DOM and no timers of its own: sockets, clock and chance are handed in, so that a test can be all three.
 //
 // Rules: close codes up to 4499 mean come back, after the server's `retry_after` if it gave one, else after a
-// random time that grows ("full jitter", so that many clients do not come back together). From 4500 on it stays
-// away and says why. A socket that was given up is never listened to again, whatever it still delivers.
+// random time that grows ("full jitter", so that many clients do not come back together). A wait of the first kind
+// is ended early by a person only, one of the second also by good news. From 4500 on it stays away and says why. A
+// socket that was given up is never listened to again, whatever it still delivers.
 
 export const LIMITS = {
   connect: 12, // seconds from opening to being useful; past it the attempt is given up
@@ -104,23 +105,31 @@ export class Connection {
     socket.close(4000, "");
   }
 
-  /** Do not wait any longer. */
+  /** A person does not want to wait any longer. */
   retryNow() {
     if (!this.socket) this.start();
+  }
+
+  /** There is a reason to hope. */
+  #retrySoon() {
+    const { asked, retryAt } = this.status;
+    if (!asked || this.clock.now() >= retryAt) this.retryNow(); // while a device sleeps, so do its timers
   }
 
   /** There is a reason to doubt that the other side is still there. */
   probe() {
     if (this.status.state === "online") this.#ping(LIMITS.probe);
-    else if (this.status.state === "waiting") this.retryNow();
+    else if (this.status.state === "waiting") this.#retrySoon();
   }
 
   /** What the system says about its network. It may be wrong, so a connection is only doubted, not dropped. */
   networkChanged(available) {
     this.network = available;
     if (this.status.state === "online") this.probe();
-    else if (this.status.state === "waiting" && available) this.retryNow();
-    else if (this.status.state === "waiting") this.#enter({ ...this.status, offline: true });
+    else if (this.status.state === "waiting") {
+      this.#enter({ ...this.status, offline: !available });
+      if (available) this.#retrySoon();
+    }
   }
 
   #message(text) {
@@ -151,12 +160,11 @@ export class Connection {
       this.#enter({ state: "stopped", code: final, reason: said?.reason || reason || "" });
       return;
     }
-    const asked = said?.retry_after;
-    const wait = typeof asked === "number" && asked >= 0
-      ? Math.min(asked, LIMITS.retryAfter)
-      : backoff(this.attempt, this.random);
+    const asked = typeof said?.retry_after === "number" && said.retry_after >= 0;
+    const wait = asked ? Math.min(said.retry_after, LIMITS.retryAfter) : backoff(this.attempt, this.random);
     this.attempt += 1;
-    this.#enter({ state: "waiting", retryAt: this.clock.now() + wait, offline: !this.network, attempt: this.attempt });
+    const retryAt = this.clock.now() + wait;
+    this.#enter({ state: "waiting", retryAt, asked, offline: !this.network, attempt: this.attempt });
     this.#arm("retry", wait, () => this.start());
   }
 
