@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, WebSocketRoute, expect
+from websockets.sync.client import connect
 
 from .people import Person, ServerProcess, person
 
@@ -78,6 +79,24 @@ def test_log_that_was_wiped(new_person: Enter, server: ServerProcess) -> None:
     ann.online()
     ann.sees("of the new life")
     expect(ann.page.locator(".remark").filter(has_text="could not continue")).to_have_count(1)
+
+
+def test_a_first_connection_that_fails(browser: Browser, new_server: Callable[..., ServerProcess]) -> None:
+    """What never was is not called lost; after some attempts the page says what may be the matter; and once
+    it is connected, lost is lost."""
+    server = new_server("--max-per-ip", "1")
+    with person(browser, "ann", server.url) as ann:
+        banner = ann.page.locator(".banner")
+        with connect(f"ws://127.0.0.1:{server.port}/ws", proxy=None):
+            ann.page.goto(f"{server.url}/?name=ann")
+            expect(banner).to_contain_text(re.compile(r"^Can’t connect yet. Trying again in \d s"))
+            expect(ann.page.locator(".banner-hint")).to_contain_text("does not let this page in")
+            expect(banner).to_contain_text("Can’t connect yet")
+        ann.online()
+        expect(banner).to_have_count(0)
+        server.kill()
+        expect(banner).to_contain_text("Connection lost")
+        expect(ann.page.locator(".banner-hint")).to_have_count(0)
 
 
 def test_offline_and_online(new_person: Enter) -> None:

@@ -130,6 +130,23 @@ test("waits grow with failures, and only a connection that lasted ends that", ()
   assert.equal(seen.status.retryAt - clock.now(), 0.5);
 });
 
+test("until it was up once, it counts first attempts", () => {
+  const { clock, server, seen, connection } = setUp({ random: () => 0 });
+  connection.start();
+  for (const attempt of [1, 2, 3]) {
+    assert.equal(seen.status.first, true);
+    server.last.end(1006);
+    assert.deepEqual([seen.status.state, seen.status.first, seen.status.attempt], ["waiting", true, attempt]);
+    clock.advance(0.1);
+  }
+  server.last.accept();
+  connection.ready();
+  server.last.end(1006);
+  assert.deepEqual([seen.status.state, seen.status.first], ["waiting", false]);
+  clock.advance(0.1);
+  assert.deepEqual([seen.status.state, seen.status.first], ["connecting", false]);
+});
+
 test("an attempt that comes to nothing is given up", () => {
   const { clock, server, seen, connection } = setUp();
   connection.start();

@@ -39,6 +39,7 @@ export class Connection {
     this.status = { state: "idle" };
     this.socket = null;
     this.network = true;
+    this.wasUp = false; // has been of use once: what fails before that was never a connection that could be lost
     this.attempt = 0;
     this.timers = {};
     this.farewell = null;
@@ -48,7 +49,7 @@ export class Connection {
     if (this.socket || this.status.state === "connecting") return;
     this.#clearTimers();
     this.farewell = null;
-    this.#enter({ state: "connecting", attempt: this.attempt });
+    this.#enter({ state: "connecting", attempt: this.attempt, first: !this.wasUp });
     let socket = null;
     const live = () => socket !== null && this.socket === socket;
     const on = {
@@ -83,6 +84,7 @@ export class Connection {
   /** The user of the connection has what it needs: it counts as up. */
   ready() {
     if (!this.socket) return;
+    this.wasUp = true;
     this.timers.connect?.();
     this.#arm("stable", LIMITS.stable, () => (this.attempt = 0));
     this.#arm("silence", LIMITS.silence, () => this.#ping(LIMITS.pong));
@@ -163,8 +165,9 @@ export class Connection {
     const asked = typeof said?.retry_after === "number" && said.retry_after >= 0;
     const wait = asked ? Math.min(said.retry_after, LIMITS.retryAfter) : backoff(this.attempt, this.random);
     this.attempt += 1;
-    const retryAt = this.clock.now() + wait;
-    this.#enter({ state: "waiting", retryAt, asked, offline: !this.network, attempt: this.attempt });
+    this.#enter({
+      state: "waiting", retryAt: this.clock.now() + wait, asked, offline: !this.network, attempt: this.attempt, first: !this.wasUp,
+    });
     this.#arm("retry", wait, () => this.start());
   }
 

@@ -5,6 +5,8 @@ import { reconnect, state } from "../store.js";
 import { h, onBeforeUnmount, onMounted, ref } from "../vue.js";
 import { icon, mark } from "./icons.js";
 
+const MANY_ATTEMPTS = 3; // first ones that failed: perhaps it is not a matter of time
+
 /** The connection's state in a word, and its colour. */
 function light(status, t) {
   if (status.state === "online") return { word: t.online, tone: "good" };
@@ -60,12 +62,18 @@ export const ConnectionBanner = {
       if (status.state === "stopped") return [h("span", t.closedWhy(status.reason)), action(t.reconnect)];
       if (status.state !== "waiting") return [h("span", t.connecting)];
       if (status.offline) return [h("span", t.offlineWhy), action(t.tryNow)];
-      return [h("span", t.retryIn(Math.max(1, Math.ceil(status.retryAt - now.value)))), action(t.tryNow)];
+      const seconds = Math.max(1, Math.ceil(status.retryAt - now.value));
+      return [h("span", status.first ? t.firstRetryIn(seconds) : t.retryIn(seconds)), action(t.tryNow)];
     }
+
+    /** A browser is told nothing of a refused upgrade, so neither can the page tell. */
+    const seemsRefused = ({ first, offline, attempt }) => first && !offline && attempt >= MANY_ATTEMPTS;
 
     function spoken(status, t) {
       if (status.state === "stopped") return t.closedWhy(status.reason);
-      if (status.state === "waiting") return status.offline ? t.offlineWhy : t.lost;
+      if (status.state === "waiting" && status.offline) return t.offlineWhy;
+      if (seemsRefused(status)) return t.seemsRefused;
+      if (status.state === "waiting") return status.first ? t.notYet : t.lost;
       return status.state === "online" ? t.online : "";
     }
 
@@ -77,7 +85,10 @@ export const ConnectionBanner = {
       const tone = status.state === "stopped" ? "bad" : "busy";
       return h("div", { class: "banner-place" }, [
         h("p", { class: "unseen", role: "status", "aria-live": "polite" }, spoken(status, t)),
-        isShown ? h("div", { class: ["banner", tone] }, content(status, t)) : null,
+        isShown ? h("div", { class: ["banner", tone] }, [
+          ...content(status, t),
+          seemsRefused(status) ? h("p", { class: "banner-hint" }, t.seemsRefused) : null,
+        ]) : null,
         isLagging && !isShown ? h("div", { class: "banner quiet" }, [h("span", t.catchingUp)]) : null,
       ]);
     };
