@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -12,6 +13,24 @@ pytestmark = pytest.mark.browser
 Enter = Callable[..., Person]
 
 PHONE = {"viewport": {"width": 360, "height": 640}, "is_mobile": True, "has_touch": True}
+
+ARABIC = "مرحبا بالعالم! هذا نص من اليمين إلى اليسار."
+HEBREW = "שלום לכולם"
+BOTH_WAYS = [
+    HEBREW,
+    f"{ARABIC} https://example.org/path?x=1 ok",
+    f"https://example.org/path?x=1 {HEBREW}",
+    f"hello {HEBREW}",
+    f"{HEBREW} hello",
+    f"left first\n{HEBREW}",
+    f"{HEBREW}\nleft last",
+    f"{HEBREW}\n\n{HEBREW}",
+    f"{ARABIC} " * 3,
+    "left to right, so long that it takes more than one line on a phone",
+    "123",
+    "\u202e overridden",
+    "\u2067isolated, not ended",
+]
 
 HOSTILE = [
     "<img src=x onerror=alert(1)><script>alert(2)</script>",
@@ -43,6 +62,41 @@ def test_hostile_text_is_text(new_person: Enter) -> None:
     zalgo = bob.page.locator(".bubble").nth(4).bounding_box()
     assert zalgo is not None
     assert zalgo["height"] < 120
+
+
+COVERED = """() => [...document.querySelectorAll('.bubble')].filter((bubble) => {
+    const range = document.createRange();
+    range.selectNodeContents(bubble.querySelector('.said'));
+    const foot = bubble.querySelector('.foot').getBoundingClientRect();
+    const all = bubble.getBoundingClientRect();
+    const apart = (box) => box.right <= foot.left || foot.right <= box.left || box.bottom <= foot.top;
+    return foot.left < all.left || foot.right > all.right || ![...range.getClientRects()].every(apart);
+}).map((bubble) => bubble.textContent)"""
+
+
+@pytest.mark.parametrize("settings", [{}, PHONE], ids=["desk", "phone"])
+def test_the_time_covers_no_words(new_person: Enter, settings: dict[str, Any]) -> None:
+    """Whichever way a text runs, its time stands where its last line ends, not over it."""
+    ann, bob = new_person("ann"), new_person("bob", **settings)
+    for text in BOTH_WAYS:
+        ann.write(text)
+    expect(bob.messages).to_have_count(len(BOTH_WAYS))
+    for text in BOTH_WAYS:
+        bob.write(text)
+    for somebody in (ann, bob):
+        somebody.sees(*BOTH_WAYS, *BOTH_WAYS)
+        assert somebody.texts() == [text.rstrip() for text in BOTH_WAYS] * 2
+        assert not somebody.is_too_wide()
+        assert somebody.page.evaluate(COVERED) == []
+    left = "(bubble) => bubble.querySelector('.foot').offsetLeft < bubble.offsetWidth / 2 - 40"
+    for index, runs_left in enumerate(["end left", "end left", "end left", "end right"]):
+        assert bob.page.locator(".bubble").nth(index).evaluate(left) == (runs_left == "end left")
+    copied = (
+        bob.page.locator(".words")
+        .nth(5)
+        .evaluate("(words) => (getSelection().selectAllChildren(words), getSelection().toString())")
+    )
+    assert copied == BOTH_WAYS[5]
 
 
 def test_hostile_names_stay_in_their_place(new_person: Enter) -> None:

@@ -27,13 +27,21 @@ function standing(item, t) {
   return h("span", { class: ["standing", item.state] }, [icon(name), h("span", { class: "unseen" }, t[item.state])]);
 }
 
-/** The time stands in the corner of the last line; an invisible twin of it keeps the words out of there. */
+/**
+ * The time stands in the corner where the last line ends; an invisible twin of it keeps the words out of there. The
+ * last paragraph is an element of its own, because the corner depends on the way that it runs; and what is said in it
+ * another, so that a character which turns the direction does not take the twin along.
+ */
 function bubble(text, at, sign) {
+  const last = text.lastIndexOf("\n") + 1;
   const twin = h("span", {
     class: ["foot-space", { signed: sign }], "data-time": format.value.time(at), "aria-hidden": "true",
   });
   return h("div", { class: ["bubble", { emoji: isEmoji(text) }] }, [
-    h("div", { class: "words", dir: "auto" }, [...prose(text), twin]),
+    h("div", { class: "words" }, [
+      ...prose(text.slice(0, last)),
+      h("div", { class: "ending", dir: "auto" }, [h("span", { class: "said" }, prose(text.slice(last))), twin]),
+    ]),
     h("span", { class: "foot" }, [timeOf(at), sign]),
   ]);
 }
