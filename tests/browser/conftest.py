@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from .people import Person, ServerProcess, person
+from .people import IN_THE_NETWORK, Person, ServerProcess, person
 
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -22,6 +22,7 @@ _OPTIONS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    f"--host-resolver-rules=MAP {IN_THE_NETWORK} 127.0.0.1",
 ]
 
 

@@ -19,6 +19,8 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog,
 from websockets.sync.client import connect
 
 ROOT = Path(__file__).resolve().parents[2]
+IN_THE_NETWORK = "classroom.test"
+"""A name that the browsers take for 127.0.0.1: under it, the server is one somewhere in the network."""
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from .people import Person, ServerProcess
+from .people import IN_THE_NETWORK, Person, ServerProcess, person
 
 pytestmark = pytest.mark.browser
 Enter = Callable[..., Person]
@@ -127,6 +127,15 @@ def test_policy_is_in_force(new_person: Enter, server: ServerProcess) -> None:
     assert ann.page.evaluate("() => window.ran === undefined")
     assert len(ann.faults) == 1
     ann.faults.clear()
+
+
+def test_in_the_network_there_is_nothing_to_complain_of(browser: Browser, server: ServerProcess) -> None:
+    """In plain HTTP, on other computers, the page works as on the server's own, and no console complains."""
+    with person(browser, "ann", server.url.replace("127.0.0.1", IN_THE_NETWORK)) as ann:
+        ann.enter()
+        assert not ann.page.evaluate("() => isSecureContext")
+        ann.write("hello, class")
+        ann.sees("hello, class")
 
 
 def test_keyboard_alone(new_person: Enter, server: ServerProcess) -> None:

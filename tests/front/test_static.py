@@ -69,6 +69,7 @@ def test_files_are_served_with_their_types(web: Path, path: str, content_type: s
     assert "content-encoding" not in headers
     assert response.body.decode() == content
     assert set(SECURITY_HEADERS) <= set(response.headers)
+    assert "cross-origin-opener-policy" not in headers
     assert encode_response(response).endswith(response.body)
 
 

@@ -49,8 +49,10 @@ SECURITY_HEADERS: HeaderPairs = (
     # which there are none.
     ("Referrer-Policy", "no-referrer"),
     ("X-Content-Type-Options", "nosniff"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
+    # No Cross-Origin-Opener-Policy: over plain HTTP in a local network Chromium ignores it, and complains on
+    # the console. The page has little to gain by it: its links are noopener, it can't be framed, listens to
+    # no other window and shares no memory with any. A proxy that has TLS may add it.
 )
 
 _ICONS = ("favicon.ico", "favicon.svg", "icon.svg", "favicon.png", "icon.png")
