@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from .people import Person, ServerProcess
+from .people import IN_THE_NETWORK, Person, ServerProcess, person
 
 pytestmark = pytest.mark.browser
 Enter = Callable[..., Person]
@@ -119,6 +119,32 @@ def test_rooms_have_links(new_person: Enter) -> None:
     ann.page.go_back()
     ann.sees("in the lobby")
     expect(bob.page.locator(".person .name")).to_have_text(["bob"])
+
+
+def test_an_invitation_says_whom_it_can_reach(
+    browser: Browser, new_person: Enter, server: ServerProcess
+) -> None:
+    """A link that works on this computer only is offered to nobody, in either language; one that others can
+    use is, and can be copied where the page is not served securely."""
+    ann = new_person("ann")
+    ann.page.get_by_role("button", name="Invite").click()
+    dialog = ann.page.locator("dialog")
+    expect(dialog).to_contain_text("This link works on this computer only:")
+    expect(dialog.locator("code")).to_have_text(["--host 0.0.0.0", "127.0.0.1"])
+    expect(dialog.get_by_text("Anyone")).to_have_count(0)
+    ann.page.keyboard.press("Escape")
+    ann.page.get_by_role("radio", name="中文").check()
+    ann.page.get_by_role("button", name="邀请").click()
+    expect(dialog).to_contain_text("这个链接只能在这台电脑上使用：")
+    with person(browser, "bob", server.url.replace("127.0.0.1", IN_THE_NETWORK)) as bob:
+        bob.enter()
+        bob.page.get_by_role("button", name="Invite").click()
+        dialog = bob.page.locator("dialog")
+        expect(dialog).to_contain_text("Anyone with this link can join:")
+        expect(dialog.locator("code")).to_have_count(0)
+        assert bob.page.locator("#link").input_value() == f"{bob.url}/#lobby"
+        dialog.get_by_role("button", name="Copy").click()
+        expect(dialog.get_by_role("button", name="Copied")).to_be_visible()
 
 
 def test_too_long_a_text_is_not_sent(new_person: Enter) -> None:

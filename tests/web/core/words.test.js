@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { readAddress, roomLink, socketAddress } from "../../../trio_chat/web/static/core/address.js";
+import { hostOnlyHere, readAddress, roomLink, socketAddress } from "../../../trio_chat/web/static/core/address.js";
 import { Rows } from "../../../trio_chat/web/static/core/rows.js";
 import { hueOf, initials, isEmoji, messageText, parts, roomName, userName } from "../../../trio_chat/web/static/core/text.js";
 import { LANGUAGES, preferredLanguage } from "../../../trio_chat/web/static/i18n.js";
@@ -98,6 +98,16 @@ test("a link to a room names nobody and leads back to the room", () => {
   const link = roomLink("https://h/chat/?name=ann&room=x&theme=y#z", "客厅");
   assert.equal(link, "https://h/chat/?theme=y#%E5%AE%A2%E5%8E%85");
   assert.equal(readAddress(link).room, "客厅");
+});
+
+test("an address of this computer for itself is known as such", () => {
+  for (const host of ["127.0.0.1", "127.1.2.3", "127.1", "localhost", "LOCALHOST", "chat.localhost", "[::1]", "0.0.0.0", "[::]"]) {
+    assert.ok(hostOnlyHere(`http://${host}:8080/#tea`), host);
+  }
+  assert.equal(hostOnlyHere("http://127.0.0.1:8080/"), "127.0.0.1");
+  for (const host of ["192.168.1.20", "10.127.0.0", "localhost.example", "127.example", "notlocalhost", "[fe80::1]", "chat.example"]) {
+    assert.equal(hostOnlyHere(`http://${host}:8080/#tea`), null, host);
+  }
 });
 
 test("the socket is beside the page, as secure as the page", () => {

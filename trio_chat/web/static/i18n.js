@@ -69,6 +69,11 @@ const english = {
   share: "Invite or change room",
   shareTitle: (room) => `#${room}`,
   shareText: "Anyone with this link can join:",
+  shareHere: "This link works on this computer only:",
+  shareWider: (host) => [
+    "To let others in, start the server with ", { code: "--host 0.0.0.0" }, " and give them the link with this computer’s "
+    + "address in your network, such as 192.168.1.20, in place of ", { code: host }, ".",
+  ],
   copy: "Copy",
   copied: "Copied",
   otherRoom: "Go to another room",
@@ -151,6 +156,11 @@ const chinese = {
   share: "邀请他人或切换房间",
   shareTitle: (room) => `#${room}`,
   shareText: "拿到这个链接的人都可以加入：",
+  shareHere: "这个链接只能在这台电脑上使用：",
+  shareWider: (host) => [
+    "要让其他人加入，请用 ", { code: "--host 0.0.0.0" }, " 启动服务器，再把链接中的 ", { code: host },
+    " 换成这台电脑在网络中的地址（例如 192.168.1.20），然后发给他们。",
+  ],
   copy: "复制",
   copied: "已复制",
   otherRoom: "去另一个房间",

@@ -31,6 +31,14 @@ export function roomLink(href, room) {
   return url.href;
 }
 
+const ONLY_HERE = /^(?:(?:.+\.)?localhost\.?|127(?:\.\d+){3}|0\.0\.0\.0|\[::1?\])$/;
+
+/** The host of a page that only the computer it was opened on can reach, or `null`. */
+export function hostOnlyHere(href) {
+  const { hostname } = new URL(href);
+  return ONLY_HERE.test(hostname) ? hostname : null;
+}
+
 /** Where the server listens for a page at `base`, behind whatever path prefix. */
 export function socketAddress(base) {
   const url = new URL("ws", base);

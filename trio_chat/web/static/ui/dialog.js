@@ -1,6 +1,6 @@
 // The room's dialog: its link to give to others, and the way to another room.
 
-import { DEFAULT_ROOM } from "../core/address.js";
+import { DEFAULT_ROOM, hostOnlyHere } from "../core/address.js";
 import { MAX_ROOM, roomName } from "../core/text.js";
 import { texts } from "../preferences.js";
 import { linkToRoom, state } from "../store.js";
@@ -37,15 +37,23 @@ export const RoomDialog = {
       location.hash = encodeURIComponent(room);
     }
 
+    const link = linkToRoom();
+    const onlyHere = hostOnlyHere(link);
+    const wider = (t) => h("p", { class: "field-hint", id: "link-hint" }, t.shareWider(onlyHere).map((part) => (
+      part.code ? h("code", part.code) : part
+    )));
+
     const linkPart = (t) => h("div", { class: "field" }, [
-      h("label", { for: "link" }, t.shareText),
+      h("label", { for: "link" }, onlyHere ? t.shareHere : t.shareText),
       h("div", { class: "field-row" }, [
         h("input", {
-          id: "link", ref: linkInput, type: "text", readonly: true, dir: "ltr", value: linkToRoom(),
+          id: "link", ref: linkInput, type: "text", readonly: true, dir: "ltr", value: link,
+          "aria-describedby": onlyHere ? "link-hint" : undefined,
           onFocus: (event) => event.target.select(),
         }),
         h("button", { type: "button", class: "primary", onClick: copy }, isCopied.value ? t.copied : t.copy),
       ]),
+      onlyHere ? wider(t) : null,
       h("p", { class: "unseen", role: "status" }, isCopied.value ? t.copied : ""),
     ]);
 
