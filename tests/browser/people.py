@@ -43,15 +43,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start it and wait until it serves."""
-        command = [
-            sys.executable,
-            "-m",
-            "trio_chat",
-            "--port",
-            str(self.port),
-            "--log",
-            f"sqlite:///{self.log}",
-        ]
+        command = [sys.executable, *self.program(), "--port", str(self.port)]
         with (self.folder / "server.txt").open("a") as words:
             self.process = subprocess.Popen(
                 [*command, *self.options], cwd=ROOT, stdout=subprocess.PIPE, stderr=words, text=True
@@ -61,6 +53,10 @@ class ServerProcess:
         found = re.fullmatch(r"trio_chat serving on (http://127\.0\.0\.1:(\d+))\n", line)
         assert found, f"{line!r}\n{(self.folder / 'server.txt').read_text()[-3000:]}"
         self.url, self.port = found[1], int(found[2])
+
+    def program(self) -> list[str]:
+        """What Python is to run."""
+        return ["-m", "trio_chat", "--log", f"sqlite:///{self.log}"]
 
     def stop(self) -> None:
         """Ask it to stop, and wait until it has."""
@@ -98,6 +94,14 @@ class ServerProcess:
                 if index % 50 == 49:
                     _take_acks(socket, waiting, len(texts) - index - 1)
             _take_acks(socket, waiting, 0)
+
+
+class SigningIn(ServerProcess):
+    """``examples/cookie_auth.py``: a server that knows its users by a cookie."""
+
+    def program(self) -> list[str]:
+        """See `ServerProcess`."""
+        return [str(ROOT / "examples" / "cookie_auth.py")]
 
 
 def _take_acks(socket: Any, waiting: set[str], left: int) -> None:

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from .people import IN_THE_NETWORK, Person, ServerProcess, person
+from .people import IN_THE_NETWORK, Person, ServerProcess, SigningIn, person
 
 pytestmark = pytest.mark.browser
 Enter = Callable[..., Person]
@@ -58,6 +59,28 @@ def test_a_name_in_use_gets_a_number_and_that_is_said(new_person: Enter) -> None
     other = new_person("ann")
     expect(other.page.locator(".notice")).to_contain_text("“ann-2”")
     expect(other.page.locator(".self strong")).to_have_text("ann-2")
+
+
+def test_who_is_signed_in_is_told_so(browser: Browser, tmp_path: Path) -> None:
+    """Whom the server knows is called what it says, is told so once, and is not offered another name; whom it
+    doesn't know is shown its words."""
+    server = SigningIn(tmp_path)
+    server.start()
+    try:
+        with person(browser, "eve", server.url) as eve:
+            eve.page.goto(f"{server.url}/?name=eve")
+            expect(eve.page.locator(".banner")).to_contain_text("please sign in")
+            eve.context.add_cookies([{"name": "session", "value": "4f0a7c19", "url": server.url}])
+            eve.page.get_by_role("button", name="Connect again").click()
+            expect(eve.page.locator(".notice")).to_have_text("You are signed in as “Ann”.")
+            expect(eve.page.locator(".self")).to_contain_text("Ann" + "signed in")
+            expect(eve.page.get_by_role("button", name="Change name")).to_have_count(0)
+            eve.page.reload()
+            eve.online()
+            expect(eve.page.locator(".self")).to_contain_text("Ann")
+            expect(eve.page.locator(".notice")).to_have_count(0)
+    finally:
+        server.kill()
 
 
 def test_change_of_name(new_person: Enter) -> None:

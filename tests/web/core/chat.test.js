@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Chat, PAGE } from "../../../trio_chat/web/static/core/chat.js";
+import { Chat, PAGE, isGuest } from "../../../trio_chat/web/static/core/chat.js";
 import { FakeClock, FakeServer, counter } from "./fakes.js";
 
 const ANN = { id: "u-ann", name: "ann" };
@@ -66,6 +66,11 @@ const page = (socket, messages, more) => {
   socket.tell({ op: "history", re: history.id, room: "lobby", messages, more });
   return history;
 };
+
+test("a guest is known by the id", () => {
+  assert.equal(isGuest({ id: "guest-0123456789abcdef", name: "ann" }), true);
+  assert.equal(isGuest({ id: "u1", name: "guest-ann" }), false);
+});
 
 test("the first visit asks for the latest messages and shows them", () => {
   const world = setUp();

@@ -4,7 +4,7 @@
 // changed" into at most one new picture (`view`) per frame of the screen. Refuses to know how any of it looks.
 
 import { readAddress, roomLink, socketAddress } from "./core/address.js";
-import { Chat } from "./core/chat.js";
+import { Chat, isGuest } from "./core/chat.js";
 import { Rows, localDay } from "./core/rows.js";
 import { messageText } from "./core/text.js";
 import { clock, newId, opener } from "./browser.js";
@@ -57,6 +57,7 @@ function draw() {
   state.view = {
     room: chat.room,
     user: chat.user,
+    isNameFixed: chat.user !== null && !isGuest(chat.user),
     topic: chat.topic,
     status: chat.connection.status,
     rows: rows.build({ entries: timeline.entries, items: outgoing.items, older: timeline.older, isLoaded, unread }),
@@ -124,9 +125,8 @@ export function begin() {
 
 export function enter(name, room) {
   leave();
-  wantedName = givenName = name;
-  ofPerson.set("name", name);
-  ofTab.set("name", name);
+  givenName = name;
+  want(name);
   rows = new Rows({ isMine, dayOf: localDay });
   chat = new Chat({
     room,
@@ -161,8 +161,17 @@ export function askForName(name = wantedName, room = chat?.room ?? "", error = "
   Object.assign(state, { screen: "start", start: { name, room, error }, panel: false, dialog: false });
 }
 
+function want(name) {
+  wantedName = name;
+  ofPerson.set("name", name);
+  ofTab.set("name", name);
+}
+
 function welcome(user) {
-  if (user.name !== wantedName && user.name !== givenName) notify(texts.value.nameTaken(wantedName, user.name));
+  const isNews = user.name !== wantedName && user.name !== givenName;
+  const { nameTaken, signedInAs } = texts.value;
+  if (isNews) notify(isGuest(user) ? nameTaken(wantedName, user.name) : signedInAs(user.name));
+  if (!isGuest(user)) want(user.name);
   givenName = user.name;
   save();
 }

@@ -24,6 +24,9 @@ const OVERLOADED = 1013;
 const TEMPORARY = new Set(["rate_limited", "unavailable", "overloaded", "draining"]);
 const LIMITS = { max_text_chars: 10_000, max_message_bytes: 65_536 }; // the server's defaults, until it says its own
 
+/** Guests are called what they like; anyone else was signed in by the server and is called what it says. */
+export const isGuest = ({ id }) => id.startsWith("guest-");
+
 function isTemporary({ code, retry_after }) {
   return retry_after !== undefined || TEMPORARY.has(code);
 }

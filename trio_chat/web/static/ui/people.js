@@ -40,13 +40,15 @@ export const People = {
     ]);
 
     function settings(t) {
-      const { user } = state.view;
+      const { user, isNameFixed } = state.view;
       return h("div", { class: "settings" }, [
         user ? h("p", { class: "self" }, [
           avatar(user, "small"),
           h("span", { class: "unseen" }, `${t.youAre} `),
           h("strong", personName(user.name)),
-          h("button", { type: "button", class: "quiet-button", onClick: () => askForName() }, t.changeName),
+          isNameFixed
+            ? h("span", { class: "self-remark" }, t.signedIn)
+            : h("button", { type: "button", class: "quiet-button", onClick: () => askForName() }, t.changeName),
         ]) : null,
         languageChoice(),
         themeChoice(),
