@@ -105,9 +105,8 @@ def test_form_at_the_first_visit(new_person: Enter, server: ServerProcess) -> No
     ann = new_person("ann")
     ann.context.clear_cookies()
     page = ann.open()
-    page.goto(server.url)
-    page.evaluate("localStorage.clear(); sessionStorage.clear()")
     page.goto(f"{server.url}/#tea")
+    page.evaluate("localStorage.clear(); sessionStorage.clear()")
     page.reload()
     expect(page.locator("#room")).to_have_value("tea")
     page.locator("#name").fill("x" * 33)
@@ -122,6 +121,32 @@ def test_form_at_the_first_visit(new_person: Enter, server: ServerProcess) -> No
     again.goto(server.url)
     expect(again.locator("h1")).to_contain_text("lobby")
     expect(again.locator(".self strong")).to_have_text("cy-2")
+
+
+def test_a_bad_address_is_explained(new_person: Enter, server: ServerProcess) -> None:
+    """A name or room in the page's address that can't be one is shown beside what it may be, also to somebody
+    whose name is known; in the room, a bad fragment is."""
+    ann = new_person("ann")
+    page = ann.page
+    page.goto(f"{server.url}/?name={'x' * 33}")
+    expect(page.locator("#name")).to_have_value("x" * 33)
+    expect(page.locator("#name-error")).to_contain_text("1 to 32 characters")
+    expect(page.locator("#name")).to_be_focused()
+    expect(page.locator("#room-error")).to_have_count(0)
+    page.goto(f"{server.url}/?room=no%20room")
+    expect(page.locator("#name")).to_have_value("ann")
+    expect(page.locator("#room-error")).to_contain_text("1 to 64 letters")
+    expect(page.locator("#room")).to_be_focused()
+    page.goto(f"{server.url}/?name={'x' * 33}&room=no%20room")
+    expect(page.locator(".field-error")).to_have_count(2)
+    page.locator("#name").fill("ann")
+    page.locator("#room").fill("tea")
+    page.locator("#room").press("Enter")
+    ann.online()
+    page.evaluate("location.hash = 'no room'")
+    expect(page.locator(".notice")).to_contain_text("1 to 64 letters")
+    assert page.url == f"{server.url}/#tea"
+    expect(page.locator("h1")).to_have_text("#tea")
 
 
 def test_rooms_have_links(new_person: Enter) -> None:

@@ -84,14 +84,19 @@ test("a colour is one of those that there are, and stays", () => {
 
 test("the page's address names room and person", () => {
   const cases = [
-    ["http://h/", { room: "lobby", wrongRoom: null, name: null }],
-    ["http://h/?name=ann&room=tea", { room: "tea", wrongRoom: null, name: "ann" }],
-    ["http://h/?room=tea#coffee", { room: "coffee", wrongRoom: null, name: null }],
-    ["http://h/#%E5%AE%A2%E5%8E%85", { room: "客厅", wrongRoom: null, name: null }],
+    ["http://h/", { room: "lobby", name: null }],
+    ["http://h/?name=ann&room=tea", { room: "tea", name: "ann" }],
+    ["http://h/?name=&room=#", { room: "lobby", name: null }],
+    ["http://h/?room=tea#coffee", { room: "coffee", name: null }],
+    ["http://h/#%E5%AE%A2%E5%8E%85", { room: "客厅", name: null }],
     ["http://h/#%E5%AE", { room: null, wrongRoom: "%E5%AE", name: null }],
     ["http://h/#a%20b", { room: null, wrongRoom: "a b", name: null }],
+    ["http://h/?name=a%E2%80%AEb", { room: "lobby", name: null, wrongName: "a\u202eb" }],
+    ["http://h/?name=%20#tea", { room: "tea", name: null, wrongName: " " }],
   ];
-  for (const [href, expected] of cases) assert.deepEqual(readAddress(href), expected);
+  for (const [href, expected] of cases) {
+    assert.deepEqual(readAddress(href), { wrongRoom: null, wrongName: null, ...expected }, href);
+  }
 });
 
 test("a link to a room names nobody and leads back to the room", () => {

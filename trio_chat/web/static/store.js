@@ -18,7 +18,7 @@ const HIDDEN_SECONDS = 0.5; // between pictures while nobody can see them
 
 export const state = shallowReactive({
   screen: "start", // or "chat"
-  start: { name: "", room: "", error: "" },
+  start: { name: "", room: "", error: "", wrong: [] }, // `wrong`: which fields have something to be explained
   view: null,
   notices: [],
   panel: false, // the people's drawer, on a narrow screen
@@ -118,9 +118,11 @@ export function unreadCount() {
 /** Begin with what the address says and what is remembered. */
 export function begin() {
   const address = readAddress(location.href);
-  const name = address.name ?? ofTab.get("name") ?? ofPerson.get("name") ?? "";
-  if (name && address.room !== null) enter(name, address.room);
-  else askForName(name, address.room ?? address.wrongRoom, address.room === null ? texts.value.badRoom : "");
+  const { wrongName, wrongRoom } = address;
+  const name = wrongName ?? address.name ?? ofTab.get("name") ?? ofPerson.get("name") ?? "";
+  const wrong = [wrongName !== null && "name", wrongRoom !== null && "room"].filter(Boolean);
+  if (name && wrong.length === 0) enter(name, address.room);
+  else askForName(name, wrongRoom ?? address.room, { wrong });
 }
 
 export function enter(name, room) {
@@ -156,9 +158,9 @@ function leave() {
   state.view = null;
 }
 
-export function askForName(name = wantedName, room = chat?.room ?? "", error = "") {
+export function askForName(name = wantedName, room = chat?.room ?? "", { error = "", wrong = [] } = {}) {
   leave();
-  Object.assign(state, { screen: "start", start: { name, room, error }, panel: false, dialog: false });
+  Object.assign(state, { screen: "start", start: { name, room, error, wrong }, panel: false, dialog: false });
 }
 
 function want(name) {
@@ -177,7 +179,7 @@ function welcome(user) {
 }
 
 function refused({ message }) {
-  askForName(wantedName, chat.room, message);
+  askForName(wantedName, chat.room, { error: message });
 }
 
 function save() {
@@ -253,6 +255,11 @@ export function listen() {
   });
   addEventListener("hashchange", () => {
     const { room } = readAddress(location.href);
-    if (chat && room !== null && room !== chat.room) enter(wantedName, room);
+    if (!chat || room === chat.room) return;
+    if (room !== null) enter(wantedName, room);
+    else {
+      notify(texts.value.badRoom);
+      history.replaceState(null, "", linkToRoom());
+    }
   });
 }

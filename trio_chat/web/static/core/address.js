@@ -14,12 +14,17 @@ function decoded(text) {
   }
 }
 
-/** `{room, wrongRoom, name}` from the page's address: the fragment before `?room=`; what is not valid is null. */
+/**
+ * `{room, name, wrongRoom, wrongName}` from the page's address: the fragment before `?room=`. What is not valid is null,
+ * and then the wrong one is what was asked for. Without a room it is the usual one, without a name null.
+ */
 export function readAddress(href) {
   const url = new URL(href);
-  const asked = decoded(url.hash.slice(1)) || url.searchParams.get("room") || "";
-  const room = asked ? roomName(asked) : DEFAULT_ROOM;
-  return { room, wrongRoom: room === null ? asked : null, name: userName(url.searchParams.get("name") ?? "") };
+  const askedRoom = decoded(url.hash.slice(1)) || url.searchParams.get("room") || "";
+  const room = askedRoom ? roomName(askedRoom) : DEFAULT_ROOM;
+  const askedName = url.searchParams.get("name") || null;
+  const name = askedName && userName(askedName);
+  return { room, name, wrongRoom: room === null ? askedRoom : null, wrongName: name === null ? askedName : null };
 }
 
 /** A link to `room` that anyone may be given: without a name. */

@@ -20,26 +20,27 @@ export const StartScreen = {
   setup() {
     const name = ref(state.start.name);
     const room = ref(state.start.room || DEFAULT_ROOM);
-    const wrong = ref(null); // "name" or "room"
+    const wrong = ref(state.start.wrong); // fields: "name", "room"
     const nameInput = ref(null);
     const roomInput = ref(null);
-    onMounted(() => nameInput.value.focus());
+    const focus = () => (wrong.value[0] === "room" ? roomInput : nameInput).value.focus();
+    onMounted(focus);
 
     async function submit(event) {
       event.preventDefault();
       const goodName = userName(name.value);
       const goodRoom = roomName(room.value || DEFAULT_ROOM);
-      wrong.value = goodName === null ? "name" : goodRoom === null ? "room" : null;
-      if (wrong.value === null) {
+      wrong.value = [goodName === null && "name", goodRoom === null && "room"].filter(Boolean);
+      if (wrong.value.length === 0) {
         enter(goodName, goodRoom);
         return;
       }
       await nextTick();
-      (wrong.value === "name" ? nameInput : roomInput).value.focus();
+      focus();
     }
 
     function input(id, model, element, attributes) {
-      const isWrong = wrong.value === id;
+      const isWrong = wrong.value.includes(id);
       return h("input", {
         id,
         ref: element,
@@ -69,8 +70,8 @@ export const StartScreen = {
           h("h1", t.title),
           h("p", { class: "tagline" }, t.tagline),
           state.start.error ? h("p", { class: "form-error", role: "alert" }, state.start.error) : null,
-          field({ id: "name", label: t.yourName, input: nameField, error: wrong.value === "name" ? t.badName : "" }),
-          field({ id: "room", label: t.roomLabel, input: roomField, error: wrong.value === "room" ? t.badRoom : "" }),
+          field({ id: "name", label: t.yourName, input: nameField, error: wrong.value.includes("name") ? t.badName : "" }),
+          field({ id: "room", label: t.roomLabel, input: roomField, error: wrong.value.includes("room") ? t.badRoom : "" }),
           h("button", { class: "primary", type: "submit" }, t.enter),
         ]),
         h("footer", { class: "start-settings" }, [languageChoice(), themeChoice()]),
