@@ -219,3 +219,32 @@ def test_a_wrong_variable_is_named() -> None:
         ConfigError, match=r"not 'tcp://10\.0\.0\.1:80' \(in the environment, TRIO_CHAT_PORT\)$"
     ):
         load(environ={"TRIO_CHAT_PORT": "tcp://10.0.0.1:80"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("TRIO_CHAT_PROT", "did you mean TRIO_CHAT_PORT?"),
+        ("TRIO_CHAT_CONFG", "did you mean TRIO_CHAT_CONFIG?"),
+        ("TRIO_CHAT_ZZZ", "there are TRIO_CHAT_HOST, TRIO_CHAT_PORT, "),
+        ("TRIO_CHAT_", "there are TRIO_CHAT_HOST, TRIO_CHAT_PORT, "),
+        ("TRIO_CHAT_port", "did you mean TRIO_CHAT_PORT?"),
+    ],
+)
+def test_an_unknown_variable_is_refused(variable: str, hint: str) -> None:
+    """As an unknown key in the file is, with the nearest name; one that is empty counts as absent."""
+    with pytest.raises(ConfigError) as caught:
+        load(environ={variable: "1"})
+    assert str(caught.value).startswith(f"config: no setting is called {variable!r} (in the environment); ")
+    assert hint in str(caught.value)
+    assert load(environ={variable: "", "TRIO_CHATTER": "1", "TRIO_CHAT_CONFIG": ""}) == load(environ={})
+
+
+@pytest.mark.parametrize(("platform", "most"), [("linux", 107), ("darwin", 103)])
+def test_a_unix_socket_has_a_short_path(monkeypatch: pytest.MonkeyPatch, platform: str, most: int) -> None:
+    """What the system's address has no space for is refused, counted in bytes."""
+    monkeypatch.setattr("sys.platform", platform)
+    for path in ("x" * most, "\u00e4" * (most // 2)):
+        assert Config(unix=path).unix == path
+    with pytest.raises(ConfigError, match=f"^unix: .* at most {most} bytes here, not {most + 1}$"):
+        Config(unix="\u00e4" * ((most + 1) // 2))

@@ -149,8 +149,23 @@ def _plain(error: cyclopts.CycloptsError) -> str:
     if isinstance(error, cyclopts.UnusedCliTokensError):
         unused = ", ".join(repr(token) for token in error.unused_tokens or ())
         return f"no such command or argument: {unused}; the commands are serve and connect (see --help)"
+    if isinstance(error, cyclopts.UnknownOptionError):
+        return f"unknown option: {_unknown_option(error)} (see --help)"
+    if isinstance(error, cyclopts.CoercionError) and error.token is not None and error.argument is not None:
+        # Switches are what cyclopts reads itself; every other option's value goes to `config` as it is.
+        return f"{error.argument.field_info.name}: true or false, not {error.token.value!r}"
     text = " ".join(str(error).split())
     return f"{text[:1].lower()}{text[1:].removesuffix('.')} (see --help)"
+
+
+def _unknown_option(error: cyclopts.UnknownOptionError) -> str:
+    """What was typed, and what was meant if anything is near."""
+    typed = error.token.keyword or error.token.value
+    known = {name.lstrip("-"): name for argument in error.argument_collection for name in argument.names}
+    known |= {"help": "--help", "version": "--version"}
+    # Without the hyphens, or everything that begins with "--no" would be near "--no-compress".
+    near = configuration.nearest(typed.lstrip("-").partition("=")[0], known)
+    return typed if near is None else f"{typed}. Did you mean {known[near]}?"
 
 
 def _fail(text: str, status: int) -> int:

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,6 +78,16 @@ def _text(what: str) -> Any:
             raise ConfigError(f"{attribute.name}: {what}, not {value!r}")
 
     return check
+
+
+def _socket_path(config: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+    _text("a path")(config, attribute, value)
+    # sockaddr_un: 108 bytes on Linux, 104 on macOS and the BSDs, one of them the NUL at the end.
+    most = 107 if sys.platform == "linux" else 103
+    if isinstance(value, str) and (size := len(os.fsencode(value))) > most:
+        raise ConfigError(
+            f"{attribute.name}: the path of a Unix socket is at most {most} bytes here, not {size}"
+        )
 
 
 def _flag(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
@@ -145,7 +155,7 @@ class Config:
     """Address or name to listen on."""
     port: int = attrs.field(default=8080, validator=_in_range(0, 65535, "(0: the system chooses)"))
     """TCP port; 0 lets the system choose."""
-    unix: str | None = attrs.field(default=None, validator=_text("a path"))
+    unix: str | None = attrs.field(default=None, validator=_socket_path)
     """Listen on this Unix socket instead of on host and port."""
     log: str = attrs.field(factory=default_log, validator=_log_url)
     """Where events are kept: memory:, sqlite:///FILE or redis://HOST:PORT/DB."""
@@ -194,6 +204,7 @@ class Config:
 # --- loading ------------------------------------------------------------------------------------------
 
 _FIELDS = {field.name: field for field in attrs.fields(Config)}
+_VARIABLES = {name: ENVIRONMENT_PREFIX + name.upper() for name in (*_FIELDS, "config")}
 _SIZE_UNITS = {"": 1, "b": 1, "kib": _KIB, "mib": _MIB, "gib": _GIB, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _FLAGS = {
     "1": True,
@@ -222,10 +233,31 @@ def from_text(setting: str, text: str) -> object:
     return text
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Which of ``known`` (in lower case) somebody who wrote ``name`` may have meant, if any is near."""
+    return next(iter(difflib.get_close_matches(name.lower(), known, 1)), None)
+
+
+def _unknown(setting: str, where: str, name: str, known: Mapping[str, str]) -> ConfigError:
+    near = nearest(name, known)
+    hint = f"did you mean {known[near]}?" if near else f"there are {', '.join(known.values())}"
+    return ConfigError(f"config: no setting is called {setting!r} ({where}); {hint}")
+
+
 def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The settings with a variable of their own (``TRIO_CHAT_PORT``); an empty one counts as absent."""
-    found = {name: environ.get(ENVIRONMENT_PREFIX + name.upper(), "") for name in _FIELDS}
-    return {name: text for name, text in found.items() if text}
+    """The settings with a variable of their own (``TRIO_CHAT_PORT``); an empty one counts as absent.
+
+    Raises `ConfigError` for any other variable of that prefix.
+    """
+    found: dict[str, str] = {}
+    for variable, text in environ.items():
+        if text and variable.startswith(ENVIRONMENT_PREFIX):
+            name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            if _VARIABLES.get(name) != variable:
+                raise _unknown(variable, "in the environment", name, _VARIABLES)
+            found[name] = text
+    found.pop("config", None)
+    return found
 
 
 def from_file(path: str) -> dict[str, object]:
@@ -241,9 +273,7 @@ def from_file(path: str) -> dict[str, object]:
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in _FIELDS:
-            near = difflib.get_close_matches(name, _FIELDS, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_FIELDS)}"
-            raise ConfigError(f"config: no setting is called {key!r} ({path}); {hint}")
+            raise _unknown(key, path, name, {name: name for name in _FIELDS})
         if name in settings:
             raise ConfigError(f"{name}: once, not both with '-' and with '_' ({path})")
         settings[name] = value
@@ -265,7 +295,7 @@ def load(
     options = options or {}
     values: dict[str, object] = {}
     sources: dict[str, str] = {}
-    path = file or environ.get(ENVIRONMENT_PREFIX + "CONFIG", "")
+    path = file or environ.get(_VARIABLES["config"], "")
     if path:
         values |= from_file(path)
         sources |= dict.fromkeys(values, f"in {path}")

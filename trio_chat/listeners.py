@@ -5,6 +5,7 @@ writes to such a socket directly (see `trio_chat.wire.transport`).
 """
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -82,12 +83,16 @@ def _identity(path: str) -> tuple[int, int]:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket file that a server left behind which no longer listens."""
+    """Remove a socket file that a server left behind which no longer listens. Raises `FileExistsError` for
+    anything else, which is not ours to remove."""
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
+        mode = os.stat(path).st_mode
     except FileNotFoundError:
         return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(
+            errno.EEXIST, "a file that isn't a socket is in the way; it was left alone", path
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(path)

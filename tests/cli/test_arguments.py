@@ -24,7 +24,14 @@ WRONG = [
     (["--port"], "parameter --port requires an argument (see --help)"),
     (["--port", "1", "--port", "2"], "parameter --port specified multiple times (see --help)"),
     (["--prot", "1"], "unknown option: --prot. Did you mean --port? (see --help)"),
+    (["--nope"], "unknown option: --nope (see --help)"),
+    (["--nope=1"], "unknown option: --nope (see --help)"),
+    (["--no-comprss"], "unknown option: --no-comprss. Did you mean --no-compress? (see --help)"),
+    (["--vesion"], "unknown option: --vesion. Did you mean --version? (see --help)"),
+    (["connect", "ws://x", "--nmae", "y"], "unknown option: --nmae. Did you mean --name? (see --help)"),
+    (["connect", "ws://x", "--port", "1"], "unknown option: --port (see --help)"),
     (["-x"], "unknown option: -x (see --help)"),
+    (["-xyz"], "unknown option: -xyz (see --help)"),
     (["start"], "no such command or argument: 'start'; the commands are serve and connect (see --help)"),
     (
         ["serve", "8080"],
@@ -43,7 +50,10 @@ WRONG = [
         ["--trusted-proxy", "10.0.0.0/99"],
         "trusted_proxy: an address or a CIDR like 10.0.0.0/8, or unix, not '10.0.0.0/99'",
     ),
-    (["--verbose=x"], 'invalid value for --verbose: unable to convert "x" into bool (see --help)'),
+    (["--verbose=perhaps"], "verbose: true or false, not 'perhaps'"),
+    (["--no-verbose=perhaps"], "verbose: true or false, not 'perhaps'"),
+    (["--compress="], "compress: true or false, not ''"),
+    (["--unix", "x" * 200], "unix: the path of a Unix socket is at most 107 bytes here, not 200"),
     (["--host", "a\nb\x1b", "--port", "x"], "port: 0 to 65535 (0: the system chooses), not 'x'"),
     (["--log", "a\nb\x1b"], "log: memory:, sqlite:///FILE or redis://HOST:PORT/DB, not 'a\\nb\\x1b'"),
     (
@@ -65,7 +75,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "line"), WRONG, ids=[" ".join(case[0]) for case in WRONG])
+@pytest.mark.parametrize(("arguments", "line"), WRONG, ids=[" ".join(case[0])[:40] for case in WRONG])
 def test_a_mistake_is_one_line_and_status_2(
     arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,6 +96,20 @@ def test_the_file_and_the_environment_are_heard(
     monkeypatch.setitem(cli.configuration.os.environ, "TRIO_CHAT_RATE", "fast")
     assert cli.main([]) == 2
     assert capsys.readouterr().err.endswith("not 'fast' (in the environment, TRIO_CHAT_RATE)\n")
+
+
+def test_a_typo_in_the_environment_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A variable of our prefix that is no setting is refused, with the one that was meant."""
+    monkeypatch.setitem(cli.configuration.os.environ, "TRIO_CHAT_PROT", "1")
+    assert cli.main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        "trio_chat: config: no setting is called 'TRIO_CHAT_PROT' (in the environment); "
+        "did you mean TRIO_CHAT_PORT?\n"
+    )
 
 
 def test_help_lists_every_option(capsys: pytest.CaptureFixture[str]) -> None:

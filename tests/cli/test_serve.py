@@ -162,6 +162,8 @@ def test_other_troubles_at_the_start_are_status_1(tmp_path: Path) -> None:
         (("--host", "no-such-host.invalid"), "no-such-host.invalid"),
         (("--host", "192.0.2.1"), "192.0.2.1"),
         (("--unix", str(tmp_path / "none" / "socket")), str(tmp_path / "none" / "socket")),
+        (("--unix", str(file)), f"{file}: a file that isn't a socket is in the way; it was left alone"),
+        (("--unix", str(tmp_path)), f"{tmp_path}: a file that isn't a socket is in the way"),
     ]:
         done = run("--log", "memory:", "--port", "0", *arguments)
         assert (done.returncode, done.stdout) == (1, ""), (arguments, done.stderr)
@@ -169,6 +171,7 @@ def test_other_troubles_at_the_start_are_status_1(tmp_path: Path) -> None:
         assert last.startswith("trio_chat: "), done.stderr
         assert message in last
         assert "Traceback" not in done.stderr
+    assert file.read_text() == "no certificate"
 
 
 def test_a_unix_socket_is_announced_and_served(errors: Path) -> None:

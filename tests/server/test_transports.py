@@ -124,7 +124,7 @@ async def test_a_file_in_the_way_is_not_removed(tmp_path: Path) -> None:
     """Only sockets are taken for stale."""
     path = tmp_path / "socket"
     path.write_text("precious")
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(OSError, match="is in the way; it was left alone"):
         await trio_chat.serve(trio_chat.Config(unix=str(path), log="memory:"))
     assert path.read_text() == "precious"
 
