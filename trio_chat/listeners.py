@@ -1,15 +1,16 @@
 """Listening sockets: TCP on every address of a name, or a Unix socket.
 
-Owns opening and closing them. They are plain non-blocking stdlib sockets, because a connection's fan-out
-writes to such a socket directly (see `trio_chat.wire.transport`).
+Owns opening and closing them, and the words for where they are. They are plain non-blocking stdlib sockets,
+because a connection's fan-out writes to such a socket directly (see `trio_chat.wire.transport`).
 """
 
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import trio
 
@@ -18,6 +19,13 @@ from .config import Config
 _BACKLOG = 4096
 """Connections that the system keeps for us between two turns of the event loop; it may allow fewer
 (somaxconn)."""
+
+_ELSEWHERE = {
+    # Addresses for documentation (RFC 5737, RFC 3849) are reached by the default route; to the private ones
+    # (RFC 1918, RFC 4193) there may be another.
+    socket.AF_INET: ("192.0.2.1", "10.254.254.254", "172.31.254.254", "192.168.254.254"),
+    socket.AF_INET6: ("2001:db8::1", "fd00::1"),
+}
 
 
 async def open_listeners(config: Config) -> list[socket.socket]:
@@ -130,3 +138,38 @@ def url_of(config: Config, listeners: list[socket.socket], *, tls: bool) -> tupl
     port = listeners[0].getsockname()[1]
     host = f"[{config.host}]" if ":" in config.host else config.host
     return f"{scheme}://{host}:{port}", port
+
+
+def own_address(family: socket.AddressFamily, elsewhere: str) -> str | None:
+    """The address from which this machine would speak to ``elsewhere``, or None if it has no way there.
+
+    Nothing is sent: to connect a datagram socket only asks the routing table.
+    """
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect((elsewhere, 9))
+            return str(sock.getsockname()[0])
+    except OSError:
+        return None
+
+
+def urls_elsewhere(
+    listeners: list[socket.socket],
+    *,
+    tls: bool,
+    source: Callable[[socket.AddressFamily, str], str | None] = own_address,
+) -> list[str]:
+    """The URLs by which other machines may reach those of the sockets that listen on every address."""
+    scheme = "https" if tls else "http"
+    urls: dict[str, None] = {}
+    for sock in listeners:
+        places = _ELSEWHERE.get(socket.AddressFamily(sock.family), ())
+        if not places or not ipaddress.ip_address(sock.getsockname()[0]).is_unspecified:
+            continue
+        for place in places:
+            found = source(socket.AddressFamily(sock.family), place)
+            own = ipaddress.ip_address(found) if found is not None else None
+            if own is not None and not (own.is_loopback or own.is_link_local or own.is_unspecified):
+                host = f"[{own}]" if own.version == 6 else str(own)
+                urls[f"{scheme}://{host}:{sock.getsockname()[1]}"] = None
+    return list(urls)

@@ -28,7 +28,7 @@ from .config import Config
 from .door import OWN_PATHS, Endpoint, EndpointHandler, FrontDoor
 from .front.upgrade import UpgradeHandler
 from .lag import LoopLag
-from .listeners import close_listeners, open_listeners, url_of
+from .listeners import close_listeners, open_listeners, url_of, urls_elsewhere
 from .log import open_log
 from .log.base import EventLog
 from .metrics import Metrics
@@ -284,6 +284,8 @@ async def serve(
                 for listener in listeners:
                     connections.start_soon(server.accept, listener)
                 logger.info("serving", extra={"url": server.url, "log": config.log})
+                if urls := urls_elsewhere(listeners, tls=tls is not None):
+                    logger.info("others reach it at %s", " or ".join(urls))
                 task_status.started(server)
                 await server.stopped()
                 connections.cancel_scope.deadline = trio.current_time() + config.drain
