@@ -33,12 +33,30 @@ def test_one_user_may_hold_a_name_often() -> None:
     assert them.claim_name("ann", "3") == "ann"
 
 
-@pytest.mark.parametrize("name", ["Ann", "ANN", "\uff41\uff4e\uff4e", "\u1d43nn"])
+@pytest.mark.parametrize("name", ["Ann", "ANN", "\uff41\uff4e\uff4e", "\u1d43nn", "ann\ufe0f", "a\ufe0enn"])
 def test_names_that_look_the_same_are_the_same(name: str) -> None:
-    """Case and compatibility forms don't make another name."""
+    """Case, compatibility forms and what can't be seen don't make another name."""
     them = guests()
     them.hold_name("ann", "signed-in")
     assert them.claim_name(name, "guest") == f"{name}-2"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Jo Ann", "jo  ann"),
+        ("e\ufe0f\u0301", "\u00e9"),
+        ("\u01c5", "\u01c6"),
+        ("\u1e9e", "ss"),
+        ("ann\ufe0f", "ann"),
+    ],
+)
+def test_same_is_the_same_both_ways(one: str, other: str) -> None:
+    """Whoever comes first has the name, however it is written."""
+    for first, second in ((one, other), (other, one)):
+        them = guests()
+        them.hold_name(first, "1")
+        assert them.claim_name(second, "2") == f"{second}-2"
 
 
 def test_a_numbered_name_still_fits() -> None:

@@ -1,7 +1,11 @@
 """The protocol's types: what they decode, what they refuse by name, and the rules for names."""
 
+import json
+import re
 import time
 import unicodedata
+from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -177,6 +181,46 @@ def test_bad_room_names_are_refused(name: str) -> None:
     """Anything else is refused by a sentence that names the field."""
     with pytest.raises(ValueError, match=r"^room: 1 to 64 letters"):
         room_name(name)
+
+
+CASES: dict[str, list[tuple[str, str | None]]] = json.loads(
+    Path(__file__).with_name("names.json").read_text()
+)
+"""What a name becomes, or null; the page's own rules are held against the same file."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "given_name", "name"),
+    [(kind, *case) for kind, cases in CASES.items() for case in cases],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_names_that_the_page_knows_too(kind: str, given_name: str, name: str | None) -> None:
+    """The server and the page agree on what is a name."""
+    rule = {"rooms": room_name, "users": user_name}[kind]
+    if name is not None:
+        assert rule(given_name) == name
+    else:
+        with pytest.raises(ValueError, match=r"^(room|name): "):
+            rule(given_name)
+
+
+RULES = [
+    (room_name, "..", "room: something beside dots"),
+    (room_name, "lobby\u034f", "room: no invisible characters"),
+    (room_name, "\u0301", "room: does not begin with a combining mark"),
+    (user_name, "ann\u034f", "name: no invisible characters"),
+    (user_name, "\u2800", "name: no invisible characters"),
+    (user_name, "\u0301", "name: does not begin with a combining mark"),
+    (user_name, "\ufffd", "name: no U+FFFD, which stands for what could not be read as UTF-8"),
+    (user_name, "a\u202eb", "name: no control, bidirectional or other format characters"),
+]
+
+
+@pytest.mark.parametrize(("rule", "name", "message"), RULES, ids=lambda value: ascii(value)[:20])
+def test_the_broken_rule_is_told(rule: Callable[[str], str], name: str, message: str) -> None:
+    """Not only that a name is wrong, but why."""
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        rule(name)
 
 
 USERS = [

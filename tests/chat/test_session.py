@@ -58,6 +58,7 @@ BAD_QUERIES = [
     pytest.param("name=", "name", id="name empty"),
     pytest.param("name=" + "x" * 33, "name", id="name too long"),
     pytest.param("name=a%E2%80%AEb", "name", id="name bidirectional"),
+    pytest.param("name=%ff", "name", id="name not UTF-8"),
     pytest.param("room=", "room", id="room empty"),
     pytest.param("room=a%20b", "room", id="room with a space"),
     pytest.param("room=a&last=x", "last", id="last is a word"),

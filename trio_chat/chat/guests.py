@@ -11,7 +11,7 @@ import unicodedata
 
 import msgspec
 
-from .schema import MAX_NAME_CHARS, User, encode
+from .schema import IGNORABLE, MAX_NAME_CHARS, User, encode
 
 _SEARCHED_NUMBERS = 100
 
@@ -74,5 +74,6 @@ class Guests:
 
 
 def _fold(name: str) -> str:
-    """What makes two names the same: compatibility forms and case aside."""
-    return unicodedata.normalize("NFKC", name).casefold()
+    """What makes two names the same: compatibility forms, case, and what isn't seen aside."""
+    seen = " ".join(IGNORABLE.sub("", name).split())
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())

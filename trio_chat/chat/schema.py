@@ -8,6 +8,7 @@ Rules: ``op`` comes first; a field that is absent is left out, never ``null``; a
 same for every member, whether they come from the live room or from the log (`encode_event`).
 """
 
+import re
 import unicodedata
 from typing import Annotated, Any
 
@@ -315,12 +316,28 @@ def cost(size_bytes: int) -> int:
 # Cc control, Cf format (bidi, zero width), Cs surrogate, Co private use, Cn unassigned, Zl/Zp line and
 # paragraph.
 _FORBIDDEN_IN_NAMES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_IGNORABLE = (
+    r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+IGNORABLE = re.compile(f"[{_IGNORABLE}]")
+"""What is shown as nothing: Default_Ignorable_Code_Point in Unicode's DerivedCoreProperties.txt, the same
+from 14.0 to 17.0."""
+# Blank without being ignorable: the Braille pattern without dots, the musical null note head.
+_INVISIBLE = re.compile(rf"[{_IGNORABLE}\u2800\U0001d159]")
+# Text and emoji style (variation selectors 15 and 16), behind what they are the style of.
+_STYLE = re.compile(r"(?<=[^\s\ufe0e\ufe0f])[\ufe0e\ufe0f]")
 
 
 def _composed(value: str, max_chars: int) -> str:
     """``value`` in NFC, unless it is too long anyway: combining marks take quadratic time, and at most four
     characters become one."""
     return value if value.isascii() or len(value) > 4 * max_chars else unicodedata.normalize("NFC", value)
+
+
+def _begins_with_mark(name: str) -> bool:
+    return unicodedata.category(name[0])[0] == "M"
 
 
 def room_name(value: str) -> str:
@@ -330,6 +347,13 @@ def room_name(value: str) -> str:
         c in "-_." or unicodedata.category(c)[0] in "LM" or c.isdecimal() for c in name
     ):
         raise ValueError(f"room: 1 to {MAX_ROOM_CHARS} letters, digits, '-', '_' or '.'")
+    if not name.isascii():
+        if IGNORABLE.search(name):
+            raise ValueError("room: no invisible characters")
+        if _begins_with_mark(name):
+            raise ValueError("room: does not begin with a combining mark")
+    elif not name.strip("."):  # as a part of a path it would lead elsewhere
+        raise ValueError("room: something beside dots")
     return name
 
 
@@ -340,6 +364,13 @@ def user_name(value: str) -> str:
         raise ValueError(f"name: 1 to {MAX_NAME_CHARS} characters")
     if any(unicodedata.category(c) in _FORBIDDEN_IN_NAMES for c in name):
         raise ValueError("name: no control, bidirectional or other format characters")
+    if not name.isascii():
+        if "\ufffd" in name:
+            raise ValueError("name: no U+FFFD, which stands for what could not be read as UTF-8")
+        if _INVISIBLE.search(_STYLE.sub("", name)):
+            raise ValueError("name: no invisible characters")
+        if _begins_with_mark(name):
+            raise ValueError("name: does not begin with a combining mark")
     return name
 
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { hostOnlyHere, readAddress, roomLink, socketAddress } from "../../../trio_chat/web/static/core/address.js";
@@ -21,6 +22,12 @@ test("rooms are letters, digits and three signs of any script", () => {
   for (const good of ["lobby", "客厅", "a.b-c_d", "٣٤", "x".repeat(64)]) assert.equal(roomName(good), good);
   assert.equal(roomName(" #lobby "), "lobby");
   for (const bad of ["", "a b", "a/b", "½", "x".repeat(65), "<b>"]) assert.equal(roomName(bad), null, bad);
+});
+
+test("the server's own cases come out the same", () => {
+  const cases = JSON.parse(readFileSync(new URL("../../chat/names.json", import.meta.url), "utf-8"));
+  for (const [given, name] of cases.rooms) assert.equal(roomName(given), name, JSON.stringify(given));
+  for (const [given, name] of cases.users) assert.equal(userName(given), name, JSON.stringify(given));
 });
 
 test("a message has no blank lines around it and no halves of characters", () => {

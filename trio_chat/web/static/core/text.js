@@ -1,25 +1,28 @@
 // Rules for what people write: names, rooms, messages, and the links in them.
 //
-// Owns the same limits for names as the server (trio_chat/chat/schema.py) and what counts as a safe link. Only splits
+// Owns the same rules for names as the server (trio_chat/chat/schema.py) and what counts as a safe link. Only splits
 // and checks strings; refuses to know how any of it is shown.
 
 export const MAX_NAME = 32;
 export const MAX_ROOM = 64;
 
 const ROOM = /^[\p{L}\p{M}\p{Nd}\-_.]{1,64}$/u;
-const NOT_IN_NAMES = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/u;
+const NOT_IN_NAMES = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}\u{fffd}]/u;
+const NOT_SHOWN = /^\p{M}|[\p{Default_Ignorable_Code_Point}\u{2800}\u{1d159}]/u; // or not by itself
+const STYLE = /(?<=[^\s\ufe0e\ufe0f])[\ufe0e\ufe0f]/gu; // of the character before: text or emoji
 
 /** `text` as a user's name, or `null` if it cannot be one. */
 export function userName(text) {
   const name = text.normalize("NFC").trim();
   const length = [...name].length;
-  return length >= 1 && length <= MAX_NAME && !NOT_IN_NAMES.test(name) ? name : null;
+  const isShown = !NOT_IN_NAMES.test(name) && !NOT_SHOWN.test(name.replace(STYLE, ""));
+  return length >= 1 && length <= MAX_NAME && isShown ? name : null;
 }
 
 /** `text` as a room's name (a leading `#` is not part of it), or `null` if it cannot be one. */
 export function roomName(text) {
   const name = text.normalize("NFC").trim().replace(/^#/, "");
-  return ROOM.test(name) ? name : null;
+  return ROOM.test(name) && !NOT_SHOWN.test(name) && !/^\.+$/.test(name) ? name : null;
 }
 
 /** A message as it is sent: no blank lines around it, no halves of characters. Empty if nothing is left. */
