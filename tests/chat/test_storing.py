@@ -105,7 +105,7 @@ async def test_ids_of_different_users_never_meet(autojump_clock: MockClock) -> N
     async with open_memory_log() as log, talking(log=log) as server:
         hub = server.hub
         seqs = []
-        for user_id, message_id in (("b:c", "a"), ("c", "a:b"), ("", "a:b:c"), (":c", "a:b")):
+        for user_id, message_id in (("b:c", "a"), ("c", "a:b"), ("a:c", "b:"), (":c", "a:b")):
             async with hub.join("lobby", user=User(user_id, "x")) as room:
                 seqs.append((await room.say("hi", id=message_id)).seq)
         assert seqs == [1, 2, 3, 4]

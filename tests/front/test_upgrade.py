@@ -103,6 +103,34 @@ def test_an_accept_carries_what_it_is_given() -> None:
     assert Accept(User("1", "ann"), "v1", [("A", "b"), ("A", "c")]).headers == (("A", "b"), ("A", "c"))
 
 
+def test_a_user_is_who_the_checked_name_says() -> None:
+    """What was checked, trimmed and in NFC, is what counts, not what was given."""
+    assert Accept("ann\n").user == "ann"
+    assert Accept(" Zoe\u0308 ").user == "Zo\u00eb"
+    assert Accept(User("1", "ann\n")).user == User("1", "ann")
+    assert Accept(User("x" * 128, "ann")).user == User("x" * 128, "ann")
+    assert Accept(User("\u0645\u3000 1", "ann")).user == User("\u0645\u3000 1", "ann")
+
+
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [
+        (User("", "ann"), "id: 1 to 128 printable characters"),
+        (User("x" * 129, "ann"), "id: 1 to 128 printable characters"),
+        (User("a\nb", "ann"), "id: 1 to 128 printable characters"),
+        (User("a\u202eb", "ann"), "id: 1 to 128 printable characters"),
+        (User("\ud800", "ann"), "id: 1 to 128 printable characters"),
+        (User("1", " "), "name: 1 to 32 characters"),
+        ("a\u034f", "name: no invisible characters"),
+    ],
+    ids=ascii,
+)
+def test_a_user_that_can_not_be_is_refused_when_made(user: User | str, words: str) -> None:
+    """An id is somebody's for programs, so it is bounded and can be read."""
+    with pytest.raises(ValueError, match=f"^{words}$"):
+        Accept(user)
+
+
 @pytest.mark.parametrize(
     "name", ["Connection", "content-length", "Transfer-Encoding", "UPGRADE", "Sec-WebSocket-Accept"]
 )

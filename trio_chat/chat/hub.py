@@ -28,7 +28,7 @@ from .local import LocalRoom, join
 from .pending import Pending
 from .relay import Relay
 from .room import Member, Room, text_frame
-from .schema import Gap, MessageBody, User, encode, user_name
+from .schema import Gap, MessageBody, User, checked_user, encode, user_name
 from .signals import Signals
 from .turns import Turns
 
@@ -279,13 +279,13 @@ class Hub:
         """Be a member of ``room`` in process, as ``user`` or as a guest called ``name``.
 
         Events from now on are yielded, or those after ``since``, or the ``last`` n and then those from now
-        on. Raises `ValueError` for a name that breaks the rules, `LogUnavailable`.
+        on. Raises `ValueError` for a name or an id that breaks the rules, `LogUnavailable`.
         """
         if user is None:
             user_id = self.guests.new_id()
             who = User(user_id, self.guests.claim_name(user_name(name), user_id))
         else:
-            who = user
+            who = checked_user(user)
             self.guests.hold_name(who.name, who.id)
         try:
             async with join(self, room, who, since, last) as local:

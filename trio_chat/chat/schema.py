@@ -19,6 +19,7 @@ SUBPROTOCOL = "trio-chat.v1"
 
 MAX_ID_CHARS = 64
 MAX_NAME_CHARS = 32
+MAX_USER_ID_CHARS = 128
 MAX_ROOM_CHARS = 64
 MAX_TEXT_CHARS = 10_000
 """Even with every character escaped as ``\\uXXXX`` such a text fits the default message limit of 64 KiB."""
@@ -315,7 +316,7 @@ def cost(size_bytes: int) -> int:
 
 # Cc control, Cf format (bidi, zero width), Cs surrogate, Co private use, Cn unassigned, Zl/Zp line and
 # paragraph.
-_FORBIDDEN_IN_NAMES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_NOT_PRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _IGNORABLE = (
     r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
@@ -362,7 +363,7 @@ def user_name(value: str) -> str:
     name = _composed(value.strip(), MAX_NAME_CHARS)
     if not 1 <= len(name) <= MAX_NAME_CHARS:
         raise ValueError(f"name: 1 to {MAX_NAME_CHARS} characters")
-    if any(unicodedata.category(c) in _FORBIDDEN_IN_NAMES for c in name):
+    if any(unicodedata.category(c) in _NOT_PRINTABLE for c in name):
         raise ValueError("name: no control, bidirectional or other format characters")
     if not name.isascii():
         if "\ufffd" in name:
@@ -372,6 +373,14 @@ def user_name(value: str) -> str:
         if _begins_with_mark(name):
             raise ValueError("name: does not begin with a combining mark")
     return name
+
+
+def checked_user(user: User) -> User:
+    """``user`` with its name as `user_name` has it, or `ValueError` saying what is allowed."""
+    readable = not any(unicodedata.category(c) in _NOT_PRINTABLE for c in user.id[:MAX_USER_ID_CHARS])
+    if not 1 <= len(user.id) <= MAX_USER_ID_CHARS or not readable:
+        raise ValueError(f"id: 1 to {MAX_USER_ID_CHARS} printable characters")
+    return User(user.id, user_name(user.name))
 
 
 def request_id(data: bytes | str) -> str | UnsetType:

@@ -16,7 +16,7 @@ from ipaddress import IPv6Address
 
 import attrs
 
-from trio_chat.chat.schema import User, user_name
+from trio_chat.chat.schema import User, checked_user, user_name
 from trio_chat.front.address import Client
 from trio_chat.front.handshake import Handshake
 from trio_chat.front.head import (
@@ -131,24 +131,25 @@ def _own_headers(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> Head
     return pairs
 
 
+def _user(value: User | str | None) -> User | str | None:
+    if value is None:
+        return None
+    return user_name(value) if isinstance(value, str) else checked_user(value)
+
+
 @attrs.frozen
 class Accept:
     """Let the client in.
 
-    ``user``: who it is, if the handler knows; a text is both id and name, and has to be a valid name (1 to 32
-    characters, no controls). None: a guest. ``subprotocol``: one of
-    those the client offered; None leaves the choice to the endpoint. ``headers``: added to the 101 response,
-    a ``Set-Cookie`` for example.
+    ``user``: who it is, if the handler knows. A `User` has an id of 1 to 128 printable characters and a valid
+    name (1 to 32 characters, no controls), which is kept trimmed and in NFC; a text is such a name, and the
+    id too. None: a guest. ``subprotocol``: one of those the client offered; None leaves the choice to the
+    endpoint. ``headers``: added to the 101 response, a ``Set-Cookie`` for example.
     """
 
-    user: User | str | None = attrs.field(default=None)
+    user: User | str | None = attrs.field(default=None, converter=_user)
     subprotocol: str | None = attrs.field(default=None)
     headers: HeaderPairs = attrs.field(default=(), converter=_own_headers)
-
-    @user.validator
-    def _check_user(self, _: object, value: User | str | None) -> None:
-        if value is not None:
-            user_name(value if isinstance(value, str) else value.name)
 
     @subprotocol.validator
     def _check_subprotocol(self, _: object, value: str | None) -> None:
