@@ -129,7 +129,8 @@ class Connection(trio.abc.Stream):
 
     __slots__ = (
         "_attending", "_controls_delayed", "_controls_until", "_finished", "_handler", "_head", "_nursery",
-        "_on_over", "_opened", "_parked", "_poller", "_reader", "_rest", "_transport", "_unsaid", "_websocket",
+        "_on_over", "_opened", "_parked", "_poller", "_reader", "_rest", "_transport", "_unsaid",
+        "_websocket",
         "close_code", "close_reason", "label", "outbox", "silent_ticks", "stalled_ticks",
     )  # fmt: skip
 
