@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-import msgspec
 import trio
 
-from ..log.base import Append, Appended, LogUnavailable
+from ..log.base import Appended, LogUnavailable
 from ..wire.frames import payload_of
-from . import schema
-from .pending import Pending, idempotency_key
+from . import rules, schema
+from .pending import Pending
 from .room import Member, Room
 from .schema import User
 from .signals import Signals
@@ -80,18 +79,15 @@ class LocalRoom:
     async def say(self, text: str, *, id: str | None = None, reply_to: int | None = None) -> schema.Message:  # noqa: A002
         """Say ``text`` and return the event once it is stored. With ``id``, saying it again changes nothing.
 
-        Raises `ValueError` for a text that is too long, `LogUnavailable` when the log can't take it. When
-        cancelled, the event may or may not be stored.
+        Raises `ValueError` for what a client could not say either (a text that is too long, a ``reply_to``
+        that isn't there), `LogUnavailable` when the log can't take it. When cancelled, the event may or may
+        not be stored.
         """
         if self._hub.ended:
             raise LogUnavailable("the server has ended")
-        if not 1 <= len(text) <= schema.MAX_TEXT_CHARS:
-            raise ValueError(f"text: 1 to {schema.MAX_TEXT_CHARS} characters")
-        given_id = id if id is not None else msgspec.UNSET
-        given_reply = reply_to if reply_to is not None else msgspec.UNSET
-        body = schema.MessageBody(self.user, text, given_id, given_reply)
-        key = idempotency_key(id, self.user) if id is not None else None
-        pending = Pending(Append(self.room.name, "message", schema.encode_body(body), key), self.room, self)
+        request = rules.say(self.room, text, id, reply_to)
+        append = rules.message(self.room, self.user, request)
+        pending = Pending(append, self.room, self)
         self._results[pending] = None
         try:
             await self._hub.ready()
@@ -108,8 +104,8 @@ class LocalRoom:
             at=result.at_ms / 1000,
             user=self.user,
             text=text,
-            id=given_id,
-            reply_to=given_reply,
+            id=request.id,
+            reply_to=request.reply_to,
         )
 
     def stored(self, pending: Pending, appended: Appended) -> None:

@@ -11,6 +11,7 @@ more than it may.
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TypeVar
 
 import attrs
 import msgspec
@@ -18,14 +19,16 @@ import trio
 from msgspec import UNSET, UnsetType
 
 from ..config import Config
-from ..log.base import Append, Appended, Event, LogUnavailable
+from ..log.base import Appended, Event, LogUnavailable
 from ..wire.connection import Connection
 from ..wire.frames import TEXT, Message, compressed
-from . import limits, schema
+from . import limits, rules, schema
 from .hub import Hub
-from .pending import Pending, idempotency_key
+from .pending import Pending
 from .room import Member, Room, text_frame
 from .schema import User, encode
+
+T = TypeVar("T")
 
 _COMPRESSED_REPLY_BYTES = 1024
 """Replies longer than this, history above all, are worth compressing for one client."""
@@ -191,8 +194,9 @@ class Session:
             return None
         try:
             request: schema.ClientOp = schema.decode_client_op(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            self._error(schema.request_id(payload), Refusal("bad_request", describe(error)), bad=True)
+        except rules.NOT_DECODED as error:
+            refusal = Refusal("bad_request", rules.describe(error, payload))
+            self._error(schema.request_id(payload), refusal, bad=True)
             return None
         return request
 
@@ -375,20 +379,16 @@ class Session:
     def _say(self, request: schema.Say) -> None:
         member = self._member(request.room)
         room, user = member.room, self.user
-        if isinstance(request.reply_to, int) and request.reply_to > room.head:
-            raise Refusal("bad_request", f"reply_to: there is no message {request.reply_to} in this room")
-        key = sent = request_id = None
+        append = valid(rules.message, room, user, request)
+        sent = request_id = None
         if isinstance(request.id, str):
             request_id = request.id
-            key = idempotency_key(request_id, user)
             if self._guest:
                 sent = (user, request_id, request.text)
                 before = room.resend_of(user, request_id, request.text, int(self._hub.clock() * 1000))
                 if before is not None:
                     self._acknowledge(room.name, request_id, before.seq, before.at_ms)
                     return
-        body = schema.MessageBody(user, request.text, request.id, request.reply_to)
-        append = Append(room.name, "message", schema.encode_body(body), key)
         self._hub.signals.has_spoken(room, user)
         self._hub.submit(Pending(append, room, self, request_id, member, sent))
 
@@ -469,10 +469,10 @@ def starting_point(room: Room, request: schema.Join) -> tuple[int, bool]:
     return room.head, False
 
 
-def valid(rule: Callable[[str], str], value: str) -> str:
-    """``rule(value)``, a broken rule being the client's fault."""
+def valid(rule: Callable[..., T], *values: object) -> T:
+    """``rule(*values)``, a broken rule being the client's fault."""
     try:
-        return rule(value)
+        return rule(*values)
     except ValueError as error:
         raise Refusal("bad_request", str(error)) from None
 
@@ -480,16 +480,3 @@ def valid(rule: Callable[[str], str], value: str) -> str:
 def unavailable(reason: str) -> Refusal:
     """The log can't take or give anything now."""
     return Refusal("unavailable", f"the log is unavailable: {reason}", retry_after=2.0)
-
-
-def describe(error: Exception) -> str:
-    """What is wrong with a request that can't be decoded, naming the field."""
-    text = str(error)
-    if not isinstance(error, msgspec.ValidationError):
-        return f"not a JSON object: {text}"
-    problem, _, path = text.partition(" - at `$")
-    field = path.rstrip("`").lstrip(".")
-    if text.startswith("Invalid value") and field == "op":
-        known = ", ".join(sorted(kind.__name__.lower() for kind in (*_OPERATIONS, *_WAITING)))
-        return f"op: one of {known}"
-    return f"{field}: {problem}" if field else problem
