@@ -1,5 +1,6 @@
 """Commit, then show: what is acknowledged is stored, what is stored is shown once, whatever fails."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -114,9 +115,12 @@ async def test_ids_of_different_users_never_meet(autojump_clock: MockClock) -> N
 # --- a log that fails ---------------------------------------------------
 
 
-async def test_a_log_that_is_unavailable(autojump_clock: MockClock, errors: Callable[[], list[str]]) -> None:
+async def test_a_log_that_is_unavailable(
+    autojump_clock: MockClock, errors: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
     """The sender gets `unavailable` with a time to try again, nobody sees anything, and it recovers by
-    itself."""
+    itself; the log says once when it begins and once when it is over."""
+    caplog.set_level(logging.INFO, "trio_chat.hub")
     faults = Faults()
     async with talking(faults=faults) as server, clients(server, "ann", "bob") as (ann, bob):
         assert await ann.say("one", id="m1") == 1
@@ -133,7 +137,10 @@ async def test_a_log_that_is_unavailable(autojump_clock: MockClock, errors: Call
         assert await ann.say("two", id="m2") == 2
         assert not server.hub.log_failing
         assert await bob.texts(1) == [(2, "two")]
+        await ann.say("three")
     assert len(errors()) == 1
+    said = [record.getMessage() for record in caplog.records if record.name == "trio_chat.hub"]
+    assert said[1:] == ["the log takes events again"]
 
 
 @pytest.mark.parametrize("sqlite", [False, True])

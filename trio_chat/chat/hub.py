@@ -202,6 +202,8 @@ class Hub:
                 logger.exception("the log failed unexpectedly")
                 self._refuse(batch, "internal error")
             else:
+                if self.log_failing:
+                    logger.info("the log takes events again")
                 self.log_failing = False
                 self.commits += 1
                 await self._show(batch, appended)
