@@ -14,10 +14,9 @@ import datetime
 import trio
 
 import trio_chat
-from trio_chat.chat.local import LocalRoom
 
 
-async def tell_time(room: LocalRoom) -> None:
+async def tell_time(room: trio_chat.LocalRoom) -> None:
     """Answer whoever says `!time`, until cancelled."""
     async for event in room:
         if isinstance(event, trio_chat.Message) and event.text.strip() == "!time":

@@ -32,7 +32,7 @@ async def main(url: str, room_name: str, name: str, text: str, count: int | None
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Say something in a room and listen.")
     parser.add_argument("url", help="http://HOST:PORT")
-    parser.add_argument("text", nargs="*", help="what to say")
+    parser.add_argument("text", nargs="*", default=[], help="what to say")
     parser.add_argument("--room", default="lobby")
     parser.add_argument("--name", default="ann")
     parser.add_argument("--count", type=int, help="leave after so many messages")

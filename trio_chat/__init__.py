@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .chat.local import LocalRoom as LocalRoom
     from .chat.schema import User as User
     from .client import CannotConnect as CannotConnect
     from .client import ChatError as ChatError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .wire.endpoint import WebSocket as WebSocket
 
 _HOMES = {
+    "LocalRoom": "chat.local",
     "User": "chat.schema",
     **dict.fromkeys(
         (

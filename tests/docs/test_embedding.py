@@ -5,9 +5,11 @@ define is used by a test here.
 """
 
 import ast
+import json
 import re
 import sys
 import types
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ import trio
 import trio_websocket
 
 import trio_chat
-from trio_chat.chat.local import LocalRoom
+from trio_chat import LocalRoom
+from trio_chat.log.memory import open_memory_log
 from trio_chat.testing import MemoryClient, MemoryServer, open_memory_server
 
 from .page import Page, table
@@ -230,6 +233,35 @@ async def test_a_bot_that_answers_once(autojump_clock: trio.testing.MockClock) -
         await ann.send("history", room="lobby")
         found = await ann.receive_until("history")
     assert [message["text"] for message in found["messages"]] == ["one two three", "3 words"]
+
+
+async def test_a_full_disk_ends_no_bot(autojump_clock: trio.testing.MockClock) -> None:
+    """Nor the server whose nursery it shares; what was not answered is answered when it can be."""
+    full = False
+
+    def commit_through(commit: Callable[[], None]) -> None:
+        if full:
+            raise OSError(28, "No space left on device")
+        commit()
+
+    async with open_memory_log(commit_through=commit_through) as log, open_memory_server(log=log) as memory:
+        async with memory.hub.join("lobby", name="ann") as room, trio.open_nursery() as nursery:
+            nursery.start_soon(page.answer_pings, memory.server, "lobby")
+            await room.say("!ping")
+            await trio.sleep(1)
+            asked = await room.say("!ping")
+            full = True
+            await trio.sleep(1)
+            assert await page.count_words(memory.server, "lobby", asked.seq - 1) == asked.seq - 1
+            full = False
+            await room.say("!ping")
+            await trio.sleep(1)
+            with trio.move_on_after(1):
+                await page.count_words(memory.server, "lobby", asked.seq - 1)
+            nursery.cancel_scope.cancel()
+        events = await log.read("lobby", 0, 100)
+    texts = [json.loads(f"{{{event.body}")["text"] for event in events]
+    assert texts == ["!ping", "pong", "!ping", "!ping", "pong", "1 words", "1 words", "1 words"]
 
 
 async def test_the_tests_of_the_page(autojump_clock: trio.testing.MockClock) -> None:

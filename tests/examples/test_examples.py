@@ -263,6 +263,16 @@ async def test_client_without_a_server(errors: Path) -> None:
     assert found.stderr.count(b"\n") == 1
 
 
+async def test_client_without_arguments() -> None:
+    """It asks for what it needs: where the server is, and nothing to say."""
+    with trio.fail_after(SECONDS):
+        found = await trio.run_process(
+            [sys.executable, str(EXAMPLES / "client.py")], capture_stderr=True, check=False
+        )
+    assert found.returncode == 2
+    assert found.stderr.endswith(b"error: the following arguments are required: url\n")
+
+
 async def test_the_pages_of_the_examples(errors: Path) -> None:
     """Health and metrics are served beside whatever an example adds."""
     async with serving("bot.py", errors=errors) as (url, _):
