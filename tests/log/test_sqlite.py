@@ -74,6 +74,40 @@ async def test_a_file_that_is_no_log_is_refused(
     assert open_descriptors(path) == []
     if before is not None:
         assert path.read_bytes()[100:] == before[100:]
+    assert sorted(path.parent.iterdir()) == [path]
+
+
+async def test_a_lock_file_that_was_there_stays(tmp_path: Path) -> None:
+    """Beside a file that is refused, another program's may have the name of ours."""
+    path, theirs = tmp_path / "log.db", tmp_path / "log.db.lock"
+    path.write_text("Dear diary, " * 100)
+    theirs.write_text("theirs")
+    with pytest.raises(LogError, match="it is not a database"):
+        async with open_sqlite_log(path):
+            raise AssertionError
+    assert theirs.read_text() == "theirs"
+
+
+async def test_a_lock_on_a_file_that_is_gone_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another server may take its lock file away between our opening and locking it: ours is the next one."""
+    path, lock = tmp_path / "log.db", tmp_path / "log.db.lock"
+    really = sqlite_file._lock
+    taken: list[int] = []
+
+    def lock_after_the_other(fd: int) -> None:
+        if not taken:
+            lock.unlink()
+            taken.append(fd)
+        really(fd)
+
+    monkeypatch.setattr(sqlite_file, "_lock", lock_after_the_other)
+    async with open_sqlite_log(path):
+        assert taken
+        with pytest.raises(LogError, match="in use by another trio_chat server"):
+            async with open_sqlite_log(path):
+                raise AssertionError
+        assert lock.exists()
+    assert open_descriptors(tmp_path) == []
 
 
 @pytest.fixture
@@ -120,6 +154,17 @@ async def test_a_new_log_is_its_owners_alone(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert sorted(path.parent.iterdir()) == [path, path.with_name(path.name + ".lock")]
     assert open_descriptors(path.parent) == []
+
+
+async def test_a_file_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
+    """Its owner has decided who may read it; the write-ahead log is as open as the file."""
+    path = tmp_path / "log.db"
+    path.touch()
+    path.chmod(0o644)
+    async with open_sqlite_log(path) as log:
+        await log.append([said()])
+        modes = {name.name: stat.S_IMODE(name.stat().st_mode) for name in path.parent.iterdir()}
+    assert modes == {"log.db": 0o644, "log.db-shm": 0o644, "log.db-wal": 0o644, "log.db.lock": 0o600}
 
 
 async def test_one_log_is_opened_once_by_whatever_name(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import os
 import secrets
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -136,23 +136,22 @@ class LogFile:
 def open_file(path: str | os.PathLike[str], sync: Sync) -> LogFile:
     """Open the log at ``path``, or create it together with its directory.
 
-    The file and the directory are the owner's alone: they hold what people said, and the secret. Raises
-    `LogError` with one line that names the file and what is wrong; nothing stays open or locked then, and a
-    file that is not ours is left as it was.
+    What it makes is the owner's alone: it holds what people said, and the secret. Raises `LogError` with one
+    line that names the file and what is wrong; nothing stays open or locked then, and a file that is not ours
+    is left as it was, without a lock file of ours beside it.
     """
     where = Path(os.path.realpath(path))
     try:
         where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if where.exists() and not where.is_file():
             raise LogError(f"{where} is not a file")
-        lock_fd = os.open(f"{where}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = _take_lock(f"{where}.lock")
     except OSError as error:
         raise LogError(f"{where} can't be opened: {reason(error)}") from error
+    if lock is None:
+        raise LogError(f"{where} is in use by another trio_chat server")
+    lock_fd, lock_is_new = lock
     try:
-        try:
-            _lock(lock_fd)
-        except OSError:
-            raise LogError(f"{where} is in use by another trio_chat server") from None
         # Only under the lock: closing a descriptor drops every POSIX lock that this process has on the file.
         os.close(os.open(where, os.O_RDWR | os.O_CREAT, 0o600))
         with closing(_connect(where)) as connection:
@@ -160,10 +159,33 @@ def open_file(path: str | os.PathLike[str], sync: Sync) -> LogFile:
             epoch, secret = _meta(connection, "epoch"), _meta(connection, "secret")
         return LogFile(where, sync, epoch.decode(), secret, lock_fd)
     except BaseException as error:
+        if lock_is_new:
+            with suppress(OSError):  # Windows removes no file that is open
+                os.unlink(f"{where}.lock")
         os.close(lock_fd)
         if isinstance(error, sqlite3.Error | OSError):
             raise LogError(f"{where} can't be used: {reason(error)}") from error
         raise
+
+
+def _take_lock(path: str) -> tuple[int, bool] | None:
+    """A descriptor of the lock file, locked, and whether the file was made for it; None if another server has
+    the lock. Raises `OSError`."""
+    while True:
+        try:
+            fd, is_new = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), True
+        except FileExistsError:
+            fd, is_new = os.open(path, os.O_RDWR | os.O_CREAT, 0o600), False
+        try:
+            _lock(fd)
+        except OSError:
+            os.close(fd)
+            return None
+        # Whoever had it before may have removed the file: a lock on that one keeps nobody out.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd, is_new
+        os.close(fd)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
