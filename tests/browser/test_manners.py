@@ -193,8 +193,10 @@ def test_phone(new_person: Enter) -> None:
     expect(ann.page.locator(".send")).to_be_in_viewport(ratio=1)
     drawer, button = ann.page.locator("#people"), ann.page.locator(".people-button")
     expect(drawer).not_to_be_visible()
+    expect(button).to_have_attribute("aria-expanded", "false")
     button.tap()
     expect(drawer).to_be_in_viewport()
+    expect(button).to_have_attribute("aria-expanded", "true")
     expect(drawer.get_by_role("button", name="Close")).to_be_focused()
     ann.page.keyboard.press("Escape")
     expect(drawer).not_to_be_visible()
@@ -202,6 +204,28 @@ def test_phone(new_person: Enter) -> None:
     button.tap()
     ann.page.locator(".shade").tap(position={"x": 10, "y": 300})
     expect(drawer).not_to_be_visible()
+
+
+def test_people_can_be_put_away(new_person: Enter) -> None:
+    """Beside the log they take space that one may want; on a screen turned narrow they are in the drawer."""
+    ann = new_person("ann")
+    people, button = ann.page.locator("#people"), ann.page.locator(".people-button")
+    for is_shown in (True, False, True):
+        expect(people).to_be_visible(visible=is_shown)
+        expect(button).to_have_attribute("aria-expanded", str(is_shown).lower())
+        button.click()
+    ann.page.set_viewport_size({"width": 600, "height": 720})
+    expect(people).not_to_be_visible()
+    expect(button).to_have_attribute("aria-expanded", "false")
+
+
+def test_in_a_low_window_people_can_be_reached(new_person: Enter) -> None:
+    """On a phone held sideways the drawer scrolls as a whole."""
+    ann = new_person("ann", viewport={"width": 700, "height": 300}, is_mobile=True, has_touch=True)
+    ann.page.locator(".people-button").tap()
+    for part in (".person", ".settings"):
+        ann.page.locator(part).scroll_into_view_if_needed()
+        expect(ann.page.locator(part)).to_be_in_viewport(ratio=0.5)
 
 
 def test_light_and_dark(new_person: Enter) -> None:

@@ -21,7 +21,8 @@ export const state = shallowReactive({
   start: { name: "", room: "", error: "", wrong: [] }, // `wrong`: which fields have something to be explained
   view: null,
   notices: [],
-  panel: false, // the people's drawer, on a narrow screen
+  isNarrow: false, // people are in a drawer, not beside the log
+  panel: false, // that drawer is open; or, on a wide screen, they are put away
   dialog: false, // the room's dialog
   announced: "", // for screen readers
 });

@@ -25,7 +25,7 @@ function button({ name, label, onClick, ...attributes }, ...children) {
 export const Header = {
   setup: () => () => {
     const t = texts.value;
-    const { room, topic, count, status } = state.view;
+    const { room, topic, user, count, status } = state.view;
     const { word, tone } = light(status, t);
     return h("header", { class: "bar" }, [
       mark(),
@@ -36,15 +36,17 @@ export const Header = {
           topic ? h("span", { class: "topic", dir: "auto", title: topic }, topic) : null,
         ]),
       ]),
-      button({ name: "share", label: t.share, "aria-haspopup": "dialog", onClick: () => (state.dialog = true) }),
+      button({
+        name: "share", label: t.share, "aria-haspopup": "dialog", onClick: () => (state.dialog = true),
+      }, h("span", { class: "button-word" }, t.invite)),
       button({
         name: "people",
-        label: t.showPeople(count),
+        label: user ? t.showPeople(count) : t.people,
         class: "icon-button people-button",
-        "aria-expanded": String(state.panel),
+        "aria-expanded": String(state.isNarrow === state.panel),
         "aria-controls": "people",
         onClick: () => (state.panel = !state.panel),
-      }, h("span", { class: "button-count" }, count)),
+      }, user ? h("span", { class: "button-count" }, count) : null),
     ]);
   },
 };

@@ -11,12 +11,12 @@ const NARROW = "(max-width: 819px)"; // as in css/layout.css
 export const People = {
   setup() {
     const query = matchMedia(NARROW);
-    const isNarrow = ref(query.matches);
     const closeButton = ref(null);
-    const onChange = () => (isNarrow.value = query.matches);
-    const onKey = (event) => event.key === "Escape" && isNarrow.value && (state.panel = false);
+    const onChange = () => Object.assign(state, { isNarrow: query.matches, panel: false });
+    const onKey = (event) => event.key === "Escape" && state.isNarrow && (state.panel = false);
     let cameFrom = null;
 
+    onChange();
     onMounted(() => {
       query.addEventListener("change", onChange);
       document.addEventListener("keydown", onKey);
@@ -26,7 +26,7 @@ export const People = {
       document.removeEventListener("keydown", onKey);
     });
     watch(() => state.panel, async (isOpen) => {
-      if (!isNarrow.value) return;
+      if (!state.isNarrow) return;
       if (isOpen) cameFrom = document.activeElement;
       await nextTick();
       if (isOpen) closeButton.value?.focus();
@@ -57,14 +57,14 @@ export const People = {
 
     return () => {
       const t = texts.value;
-      const { members, count } = state.view;
-      const isHidden = isNarrow.value ? !state.panel : state.panel;
+      const { user, members, count } = state.view;
+      const isHidden = state.isNarrow ? !state.panel : state.panel;
       const hidden = count - members.length;
       return [
-        isNarrow.value && state.panel ? h("div", { class: "shade", onClick: () => (state.panel = false) }) : null,
+        state.isNarrow && state.panel ? h("div", { class: "shade", onClick: () => (state.panel = false) }) : null,
         h("aside", { id: "people", class: ["people", { shut: isHidden }], inert: isHidden, "aria-label": t.people }, [
           h("div", { class: "people-head" }, [
-            h("h2", t.peopleHere(count)),
+            h("h2", user ? t.peopleHere(count) : t.people),
             h("button", {
               type: "button", class: "icon-button", ref: closeButton, "aria-label": t.close, title: t.close,
               onClick: () => (state.panel = !state.panel),
