@@ -75,13 +75,24 @@ class Client:
     _said: int = 0
     _heads: dict[str, int] = attrs.field(factory=dict)
     _space: trio.Event = attrs.field(factory=trio.Event)
+    _opening: trio.CancelScope | None = None
 
     async def talk(self, url: str, stop: trio.Event) -> None:
         """Come (back), resend, and say things until the connection is lost; after ``stop`` nothing new."""
+        with trio.CancelScope() as self._opening:
+            await self._talk(url, stop)
+
+    def give_up(self) -> None:
+        """The server is gone: trio-websocket waits a minute for an answer to its handshake all the same."""
+        if self._opening is not None:
+            self._opening.cancel()
+
+    async def _talk(self, url: str, stop: trio.Event) -> None:
         try:
             async with trio_websocket.open_websocket_url(
                 f"{url.replace('http', 'ws', 1)}/ws", max_message_size=1 << 24
             ) as websocket:
+                self._opening = None
                 await self._enter(websocket)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._listen, websocket, nursery.cancel_scope)
@@ -270,6 +281,8 @@ class Run:
                     nursery.start_soon(client.talk, url, trio.Event())
                 await trio.sleep(seconds)
                 process.kill()
+                for client in self.clients:
+                    client.give_up()
         stored, found = read_file(self.path)
         self._tell(
             f"round {number}: killed after {seconds:.2f} s, "
