@@ -11,6 +11,7 @@ from trio_chat.chat.relay import RelayMember
 from trio_chat.config import Config
 from trio_chat.testing import MemoryServer, open_memory_server
 from trio_chat.wire.connection import CLOSE_SECONDS, MAX_CONTROLS, MAX_DELAYED_CONTROLS, SETTLE_SECONDS
+from trio_chat.wire.deflate import deflate
 from trio_chat.wire.endpoint import WebSocket
 from trio_chat.wire.frames import BINARY, CLOSE, PING, TEXT
 from trio_chat.wire.heartbeat import STALL_INTERVALS
@@ -126,6 +127,33 @@ async def test_what_follows_the_head_at_once_is_not_lost(
         data += piece
     frames = data.partition(b"\r\n\r\n")[2]
     assert frames == b"\x81\x05early\x88\x02\x03\xe8"
+
+
+async def test_compressed_messages_that_become_large_leave_the_others_their_turn(
+    autojump_clock: MockClock, server: MemoryServer
+) -> None:
+    """One read of them is many turns of the event loop."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    stream = server.open_stream()
+    offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    await stream.send_all(upgrade("/relay/a?echo=0").removesuffix(b"\r\n") + offer)
+    assert b"permessage-deflate" in await stream.receive_some()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        before = turns
+        bomb = client(FIN | BINARY | 0x40, deflate(bytes(4096), 15))
+        await stream.send_all(bomb * 1000 + client(FIN | PING, b"end"))
+        assert await stream.receive_some() == b"\x8a\x03end"
+        assert turns - before > 10
+        nursery.cancel_scope.cancel()
+    await trio.aclose_forcefully(stream)
 
 
 # --- closing ---------------------------------------------------

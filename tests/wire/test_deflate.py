@@ -16,7 +16,7 @@ from wsproto.extensions import PerMessageDeflate
 from trio_chat.wire.deflate import MIN_BYTES, WINDOWS, TooLong, deflate, inflate, negotiate
 from trio_chat.wire.frames import BINARY, CLOSE, PING, TEXT, FrameReader, compressed, frame
 
-from .test_frames import FIN, client, failure, one_by_one, pieces, read
+from .test_frames import FIN, client, everything, failure, one_by_one, pieces, read
 
 RSV1 = 0x40
 ANSWER = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
@@ -173,6 +173,23 @@ def test_the_limit_is_exact() -> None:
     assert len(inflate(data, 4096)) == 4096
     with pytest.raises(TooLong):
         inflate(data, 4095)
+
+
+@pytest.mark.parametrize("fragments", [1, 2])
+def test_many_small_messages_that_become_large_come_in_slices(fragments: int) -> None:
+    """A read of them is no more than some 100 KiB at a time; nothing is lost, and a ping has its place."""
+    size = 65_536
+    data = deflate(bytes(size), 15)
+    one = client(FIN | BINARY | RSV1, data)
+    if fragments == 2:
+        one = client(BINARY | RSV1, data[:9]) + client(FIN, data[9:])
+    reader = FrameReader(size, deflate=True)
+    returned = list(everything(reader, [one * 100 + client(FIN | PING) + one * 100 + one[:-1]]))
+    assert sum(len(messages) for messages, _ in returned) == 200
+    assert max(sum(len(payload) for _, payload in messages) for messages, _ in returned) <= 6 * size
+    assert [control for _, control in returned if control] == [client(FIN | PING)]
+    assert not reader.pending
+    assert reader.feed(one[-1:]) == ([(BINARY, bytes(size))], b"")
 
 
 @pytest.mark.parametrize(

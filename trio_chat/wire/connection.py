@@ -95,7 +95,7 @@ class Opening:
 @attrs.frozen(eq=False)
 class Taken:
     """What of some bytes needs the connection's task: messages to wait for, then a control frame or a
-    protocol error."""
+    protocol error; nothing of these: the reader has more, in another turn."""
 
     messages: list[Message]
     control: bytes = b""
@@ -358,7 +358,9 @@ class Connection(trio.abc.Stream):
     async def _next(self) -> Taken | None:
         """What of the next bytes needs this task; None at the end of the stream."""
         if self._reader is not None and self._reader.pending:
-            await trio.lowlevel.checkpoint()  # a read may hold thousands of control frames
+            await (
+                trio.lowlevel.checkpoint()
+            )  # a read may hold thousands of control frames, or 64 MiB inflated
             return self._digest(b"")
         if self._rest:
             data, self._rest = self._rest, b""
@@ -419,7 +421,7 @@ class Connection(trio.abc.Stream):
             except Exception:  # noqa: BLE001 - logged there
                 self._handler_failed()
                 messages = []
-        if not messages and not control and failure is None:
+        if not messages and not control and failure is None and not self._reader.pending:
             return _NOTHING
         return Taken(messages, control, failure)
 

@@ -6,8 +6,8 @@ they are cut out whole, in their place between the messages, for trio-websocket,
 
 Rules: whatever the bytes, `FrameReader.feed` returns messages or raises `WireError` with the close code to
 use, as soon as the bytes so far can't be the beginning of anything allowed; it never holds more than one
-message of ``max_message_bytes`` plus one header, and what followed a control frame in the same read until it
-is fed again.
+message of ``max_message_bytes`` plus one header, and the rest of a read after a control frame or a slice of
+inflated messages, until it is fed again.
 """
 
 import codecs
@@ -27,6 +27,8 @@ Message = tuple[int, bytes]
 MAX_FRAGMENTS: Final = 1024
 """Fragments of one message, and one more for each 64 bytes that it may have."""
 _MAX_CONTROL_PAYLOAD = 125
+_MAX_INFLATED = 256 * 1024
+"""Bytes of inflated messages after which `FrameReader.feed` returns: 64 KiB of input can become 64 MiB."""
 _CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 """Those below 3000 that may stand in a close frame (RFC 6455 7.4.1 and the IANA registry)."""
 _RSV1 = 0x40
@@ -112,7 +114,7 @@ class FrameReader:
         self._over = False
         self._rest = b""
         self._start = 0
-        """Behind a control frame in ``_rest``; 0: ``_rest`` is the beginning of a header or control frame."""
+        """Where to go on in ``_rest``; 0: it is only the beginning of a header or control frame."""
         self._missing = 0
         """Bytes to come of a data frame whose beginning is in ``_partial`` already."""
         self._mask = b""
@@ -126,7 +128,7 @@ class FrameReader:
 
     @property
     def pending(self) -> bool:
-        """Something followed the control frame that was returned last: `feed` has more without new bytes."""
+        """Something follows what `feed` returned last: it has more without new bytes."""
         return self._start > 0
 
     @property
@@ -137,13 +139,14 @@ class FrameReader:
     def feed(self, data: bytes) -> tuple[list[Message], bytes]:
         """The messages that ``data`` completes, and the first control frame in it, whole and as it came.
 
-        The messages are those before that frame (``b""``: there is none). What follows it waits: see
-        `pending`. Nothing that follows a close frame is read, now or later.
+        The messages are those before that frame (``b""``: there is none). What follows it waits, see
+        `pending`; so does what follows `_MAX_INFLATED` bytes of messages that came compressed. Nothing that
+        follows a close frame is read, now or later.
 
         Raises `WireError`; after that the reader must not be fed again.
         """
         messages: list[Message] = []
-        position = 0
+        position = inflated = 0
         if self._resuming:
             data, position = self._resume(data, messages)
         end = len(data)
@@ -188,9 +191,17 @@ class FrameReader:
                 if opcode == TEXT and not content.isascii():
                     self._check_text(content, messages)
                 messages.append((opcode, content))
+                if not first & _RSV1:
+                    continue
             else:
                 self._begin(first, messages)
                 self._add(content, self._final, messages)
+                if not (self._compressed and self._final):
+                    continue
+            inflated += len(messages[-1][1])
+            if inflated > _MAX_INFLATED and position < end:
+                self._wait_at(position, data)
+                return messages, b""
         if position < end:
             self._rest, self._resuming = data[position:], True
         return messages, b""
@@ -213,8 +224,12 @@ class FrameReader:
             self._check_close(unmask(control[6:], control[2:6]), messages)
             self._over = self._resuming = True
         elif stop < len(data):
-            self._rest, self._start, self._resuming = data, stop, True
+            self._wait_at(stop, data)
         return control
+
+    def _wait_at(self, position: int, data: bytes) -> None:
+        """Go on at ``position`` when fed again."""
+        self._rest, self._start, self._resuming = data, position, True
 
     def _check_control(self, first: int, length: int, messages: list[Message]) -> None:
         """RFC 6455 5.5: close, ping and pong only, in one frame of at most 125 bytes."""
