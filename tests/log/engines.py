@@ -1,9 +1,8 @@
 """The engines under the contract suite, and the hands that the tests lay on them."""
 
 import os
-import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, closing
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -11,8 +10,6 @@ import attrs
 
 from trio_chat.log import open_memory_log, open_sqlite_log
 from trio_chat.log.base import Append, Event, EventLog
-from trio_chat.log.memory import MemoryLog
-from trio_chat.log.sqlite import SQLiteLog
 
 
 @attrs.define
@@ -52,10 +49,6 @@ class Engine(Protocol):
         """Open the log over this storage."""
         ...
 
-    def drop(self, log: EventLog, room: str, through: int) -> None:
-        """Take the events up to ``through`` away, as a trim of old ones leaves the storage."""
-        ...
-
 
 @attrs.define
 class MemoryEngine:
@@ -65,16 +58,6 @@ class MemoryEngine:
 
     def open(self) -> AbstractAsyncContextManager[EventLog]:
         return open_memory_log(clock=self.clock, commit_through=self.faults)
-
-    def drop(self, log: EventLog, room: str, through: int) -> None:
-        assert isinstance(log, MemoryLog)
-        kept = log._rooms[room]
-        del kept.events[: through + 1 - kept.first]
-        kept.first = through + 1
-        kept.seq_by_key = {key: seq for key, seq in kept.seq_by_key.items() if seq > through}
-        kept.seqs_by_kind = {
-            k: [seq for seq in seqs if seq > through] for k, seqs in kept.seqs_by_kind.items()
-        }
 
 
 @attrs.define
@@ -86,16 +69,6 @@ class SQLiteEngine:
 
     def open(self) -> AbstractAsyncContextManager[EventLog]:
         return open_sqlite_log(self.path, sync="normal", clock=self.clock, commit_through=self.faults)
-
-    def drop(self, log: EventLog, room: str, through: int) -> None:
-        assert isinstance(log, SQLiteLog)
-        log._known.clear()
-        with closing(sqlite3.connect(self.path)) as connection, connection:
-            connection.execute("UPDATE rooms SET first = ? WHERE name = ?", (through + 1, room))
-            connection.execute(
-                "DELETE FROM events WHERE room = (SELECT id FROM rooms WHERE name = ?) AND seq <= ?",
-                (room, through),
-            )
 
 
 def said(text: str = "hi", *, room: str = "lobby", key: str | None = None, kind: str = "message") -> Append:

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from trio_chat.log.base import Append, Appended, Event, EventLog, LogUnavailable, Position
+from trio_chat.log.base import Append, Appended, Event, EventLog, Kept, LogUnavailable, Position
 
 from .engines import Engine, said, seqs
 
@@ -174,10 +174,13 @@ async def test_epochs_live_as_long_as_the_events(engine: Engine) -> None:
         assert len(log.secret) == 32
 
 
-async def test_what_was_trimmed_is_told_and_not_found(log: EventLog, engine: Engine) -> None:
+# --- trimming -------------------------------------------------------------------------------------------
+
+
+async def test_what_was_trimmed_is_told_and_not_found(log: EventLog) -> None:
     """With old events gone, positions say from where on events are kept, and reads begin there."""
     await say(log, 10)
-    engine.drop(log, "lobby", 6)
+    assert await log.trim("lobby", 6, 100) == 7
     for kinds in (None, ["message"]):
         assert seqs(await log.read("lobby", 0, 100, kinds=kinds)) == [7, 8, 9, 10]
         assert seqs(await log.read_before("lobby", None, 100, kinds=kinds)) == [7, 8, 9, 10]
@@ -185,12 +188,146 @@ async def test_what_was_trimmed_is_told_and_not_found(log: EventLog, engine: Eng
         assert await log.read_before("lobby", 7, 100, kinds=kinds) == []
     position = await log.position("lobby")
     assert (position.first, position.head) == (7, 10)
-    engine.drop(log, "lobby", 10)
-    position = await log.position("lobby")
-    assert (position.first, position.head) == (11, 10)
-    assert await log.read("lobby", 0, 100) == await log.read_before("lobby", None, 100) == []
-    assert await log.rooms() == [("lobby", 10)]
-    assert (await log.append([said()]))[0].seq == 11
+    await say(log, 2)
+    assert seqs(await log.read("lobby", 8, 100)) == [9, 10, 11, 12]
+
+
+async def test_a_room_of_which_nothing_is_kept_goes_on_counting(engine: Engine) -> None:
+    """Its head, epoch and place in the list stay, and the next event has the next number, also when it was
+    opened again in between."""
+    async with engine.open() as log:
+        await say(log, 10)
+        epoch = (await log.position("lobby")).epoch
+        assert await log.trim("lobby", 10, 100) == 11
+        assert await log.position("lobby") == Position(epoch, 10, 11)
+        assert await log.read("lobby", 0, 100) == await log.read_before("lobby", None, 100) == []
+        assert await log.rooms() == [("lobby", 10)]
+        if not engine.persistent:
+            assert (await log.append([said()]))[0].seq == 11
+            return
+    async with engine.open() as log:
+        assert await log.position("lobby") == Position(epoch, 10, 11)
+        assert await log.rooms() == [("lobby", 10)]
+        assert (await log.append([said()]))[0].seq == 11
+    async with engine.open() as log:
+        assert await log.position("lobby") == Position(epoch, 11, 11)
+
+
+async def test_time_does_not_go_back_though_the_last_event_be_trimmed(engine: Engine) -> None:
+    """A room's last time is remembered without its events, also by a file that was opened again."""
+    async with engine.open() as log:
+        await say(log, 1)
+        engine.clock.now += 30
+        last = (await log.append([said()]))[0].at_ms
+        await log.trim("lobby", 2, 100)
+        engine.clock.now -= 3600
+        assert (await log.append([said()]))[0].at_ms == last
+        await log.trim("lobby", 3, 100)
+    async with engine.open() as log:
+        if engine.persistent:
+            assert (await log.append([said()]))[0].at_ms == last
+
+
+@pytest.mark.parametrize(("through", "limit", "first"), [
+    (3, 100, 4), (5, 100, 6), (99, 100, 6), (99, 2, 3), (2, 1, 2), (0, 100, 1), (-7, 100, 1), (5, 0, 1),
+    (5, -1, 1),
+])  # fmt: skip
+async def test_trimming_removes_the_oldest_up_to_a_number_and_a_limit(
+    log: EventLog, through: int, limit: int, first: int
+) -> None:
+    """Whichever bound comes first counts, and no number is too high or too low."""
+    await say(log, 5)
+    assert await log.trim("lobby", through, limit) == first
+    assert (await log.position("lobby")).first == first
+    assert seqs(await log.read("lobby", 0, 100)) == list(range(first, 6))
+
+
+async def test_trimming_again_changes_nothing(log: EventLog) -> None:
+    """What is gone already, and a room that never was, are no mistakes."""
+    await say(log, 5)
+    for _ in range(2):
+        assert await log.trim("lobby", 3, 100) == 4
+    assert await log.trim("nowhere", 3, 100) == 1
+    assert await log.rooms() == [("lobby", 5)]
+
+
+async def test_trimming_leaves_the_other_rooms_alone(log: EventLog) -> None:
+    """Rooms are trimmed one by one."""
+    await log.append([said(room=room, key=f"{room}{i}") for i in range(5) for room in ("a", "b")])
+    await log.trim("a", 4, 100)
+    assert seqs(await log.read("a", 0, 100)) == [5]
+    assert seqs(await log.read("b", 0, 100)) == [1, 2, 3, 4, 5]
+    (again,) = await log.append([said(room="b", key="b0")])
+    assert (again.seq, again.duplicate) == (1, True)
+
+
+async def test_keys_go_with_their_events(log: EventLog) -> None:
+    """A key whose event is trimmed is new again, and those of kept events are not."""
+    await log.append([said(key=key) for key in "abc"])
+    await log.trim("lobby", 2, 100)
+    done = await log.append([said(key="a"), said(key="c"), said(key="a")])
+    assert [(each.seq, each.duplicate) for each in done] == [(4, False), (3, True), (4, True)]
+    await log.trim("lobby", 3, 100)
+    assert [each.duplicate for each in await log.append([said(key="a"), said(key="b")])] == [True, False]
+
+
+async def test_kept_rooms_are_listed_by_name(log: EventLog, engine: Engine) -> None:
+    """Each room that has events is listed with what is kept of it, page by page."""
+    for room in ("b", "ü", "a", "c"):
+        engine.clock.now += 1
+        await say(log, 3, room=room)
+    await log.trim("c", 3, 100)
+    await log.trim("b", 2, 100)
+    start = 1_700_000_000_000
+    every = [Kept("a", 1, 3, start + 3000), Kept("b", 3, 3, start + 1000), Kept("ü", 1, 3, start + 2000)]
+    assert await log.kept() == every
+    assert await log.kept("", 2) == every[:2]
+    assert await log.kept("b", 2) == every[2:]
+    assert await log.kept("a\0") == every[1:]
+    assert await log.kept("ü") == await log.kept("", 0) == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_failed_trim_is_done_or_not(engine: Engine, when: str) -> None:
+    """After a failure the log says what is kept, and goes on."""
+    async with engine.open() as log:
+        await say(log, 5)
+        engine.faults.plan = [when]
+        with pytest.raises(LogUnavailable, match=r"(?i)no space left|disk is full"):
+            await log.trim("lobby", 3, 100)
+        first = (await log.position("lobby")).first
+        assert first == (1 if when == "before" else 4)
+        assert seqs(await log.read("lobby", 0, 100)) == list(range(first, 6))
+        assert (await log.append([said()]))[0].seq == 6
+        assert await log.trim("lobby", 4, 100) == 5
+
+
+async def test_appends_and_reads_go_on_while_a_room_is_trimmed(log: EventLog) -> None:
+    """Trimmed little by little while it grows, a room has no hole, and no read sees one."""
+    await say(log, 300)
+
+    async def trim() -> None:
+        while await log.trim("lobby", 250, 7) <= 250:
+            pass
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trim)
+        for _ in range(30):
+            await say(log, 5)
+            found = seqs(await log.read("lobby", 0, 1000))
+            assert found == list(range(found[0], found[-1] + 1))
+    assert seqs(await log.read("lobby", 0, 1000)) == list(range(251, 451))
+
+
+async def test_compacting_comes_to_an_end(log: EventLog) -> None:
+    """Whatever there is to give back, it is given back in a number of steps, and nothing is lost by it."""
+    await say(log, 2000)
+    await log.trim("lobby", 1990, 2000)
+    for _ in range(1000):
+        if not await log.compact():
+            break
+    assert not await log.compact()
+    assert seqs(await log.read("lobby", 0, 100)) == list(range(1991, 2001))
 
 
 # --- read -----------------------------------------------------------------------------------------------
@@ -354,6 +491,9 @@ async def test_every_operation_is_a_checkpoint(log: EventLog) -> None:
         lambda: log.read("lobby", 0, 1),
         lambda: log.read_before("lobby", None, 1),
         lambda: log.rooms(),
+        lambda: log.kept(),
+        lambda: log.trim("lobby", 1, 1),
+        lambda: log.compact(),
     ):
         with trio.CancelScope() as scope:
             scope.cancel()

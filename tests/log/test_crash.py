@@ -26,14 +26,16 @@ def start(path: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 def stored(path: Path) -> dict[str, tuple[str, int]]:
     """Where each key of the file is; checks that the file is sound and every room without a hole."""
+    heads: dict[str, int] = {}
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        for room, first in connection.execute("SELECT name, first FROM rooms"):
+            heads[room] = first - 1
         rows = connection.execute(
             "SELECT name, seq, key FROM events JOIN rooms ON rooms.id = room ORDER BY room, seq"
         ).fetchall()
-    heads: dict[str, int] = {}
     for room, seq, _ in rows:
-        assert seq == heads.get(room, 0) + 1
+        assert seq == heads[room] + 1
         heads[room] = seq
     return {key: (room, seq) for room, seq, key in rows}
 
@@ -58,6 +60,26 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         assert acknowledged(output)
         everything |= acknowledged(output)
         assert stored(path).items() >= everything.items()
+
+
+def test_trimming_survives_kill_9(tmp_path: Path) -> None:
+    """Killed at random moments while it trims, a log still has each room's last events, and its head."""
+    chance = random.Random(7)
+    path = tmp_path / "log.db"
+    everything: dict[str, tuple[str, int]] = {}
+    for n in range(ROUNDS // 2):
+        with start(path, f"round{n}", "0", "never", "20") as writer:
+            assert writer.stdout is not None
+            output = "".join(writer.stdout.readline() for _ in range(chance.choice([100, 300, 1000])))
+            writer.send_signal(signal.SIGKILL)
+            output += writer.stdout.read()
+        everything |= acknowledged(output)
+        found = stored(path)
+        first = {room: min(seq for name, seq in found.values() if name == room) for room, _ in found.values()}
+        assert min(first.values()) > 1
+        kept = {key: (room, seq) for key, (room, seq) in everything.items() if seq >= first[room]}
+        assert found.items() >= kept.items()
+        assert len(kept) >= 3 * 20
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

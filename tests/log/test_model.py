@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trio_chat.log import open_memory_log, open_sqlite_log
-from trio_chat.log.base import Append, Appended, Event, EventLog, LogUnavailable
+from trio_chat.log.base import Append, Appended, Event, EventLog, Kept, LogUnavailable
 from trio_chat.log.seams import in_event_loop
 
 from .engines import Clock, Faults
@@ -28,13 +28,15 @@ class Model:
     """What a log is, said as plainly as possible."""
 
     events: dict[str, list[Event]] = attrs.Factory(lambda: {room: [] for room in ROOMS})
+    first: dict[str, int] = attrs.Factory(lambda: dict.fromkeys(ROOMS, 1))
     keys: dict[tuple[str, str], Appended] = attrs.Factory(dict)
 
     def append(self, batch: list[Append], now_ms: int) -> list[Appended]:
         results = []
         for each in batch:
             room = self.events[each.room]
-            if each.key is not None and (first := self.keys.get((each.room, each.key))):
+            first = self.keys.get((each.room, each.key)) if each.key is not None else None
+            if first is not None and first.seq >= self.first[each.room]:
                 results.append(Appended(first.seq, first.at_ms, duplicate=True))
                 continue
             at_ms = max([now_ms, *(event.at_ms for event in room[-1:])])
@@ -44,10 +46,22 @@ class Model:
                 self.keys[each.room, each.key] = results[-1]
         return results
 
+    def trim(self, room: str, through: int, limit: int) -> None:
+        first = self.first[room]
+        self.first[room] = max(first, min(through, len(self.events[room]), first + limit - 1) + 1)
+
+    def kept(self) -> list[Kept]:
+        return [
+            Kept(room, first, len(self.events[room]), self.events[room][first - 1].at_ms)
+            for room, first in sorted(self.first.items())
+            if first <= len(self.events[room])
+        ]
+
     def read(
         self, room: str, wanted: Callable[[Event], bool], limit: int, max_bytes: int, step: int
     ) -> list[Event]:
-        found = [event for event in self.events[room][::step] if wanted(event)][: max(limit, 0)]
+        kept = self.events[room][self.first[room] - 1 :]
+        found = [event for event in kept[::step] if wanted(event)][: max(limit, 0)]
         while len(found) > 1 and sum(len(event.body.encode()) for event in found) > max_bytes:
             found.pop()
         return found[::step]
@@ -71,6 +85,13 @@ operations = st.lists(
         ),
         st.tuples(st.just("read"), reads),
         st.tuples(st.just("read_before"), reads),
+        st.tuples(
+            st.just("trim"),
+            st.sampled_from(ROOMS),
+            numbers,
+            numbers,
+            st.sampled_from([None, "before", "after"]),
+        ),
         st.tuples(st.just("clock"), st.sampled_from([-5, 1, 90])),
         st.tuples(st.just("reopen")),
     ),
@@ -123,12 +144,24 @@ async def run_until_reopen(
             case "read_before", (room, before, limit, max_bytes, kinds):
                 found = await log.read_before(room, before, limit, max_bytes=max_bytes, kinds=kinds)
                 assert found == model.read(room, wants(kinds, high=before), limit, max_bytes, -1)
+            case "trim", room, through, limit, fault:
+                faults.plan = [fault]
+                try:
+                    first = await log.trim(room, through, limit)
+                except LogUnavailable:
+                    first = (await log.position(room)).first
+                if fault != "before" or faults.plan:  # a trim with nothing to remove meets no fault
+                    model.trim(room, through, limit)
+                assert first == model.first[room]
+                faults.plan = []
             case "clock", seconds:
                 clock.now += seconds
             case _:
                 return
         for room in ROOMS:
-            assert (await log.position(room)).head == len(model.events[room])
+            position = await log.position(room)
+            assert (position.first, position.head) == (model.first[room], len(model.events[room]))
+        assert await log.kept() == model.kept()
 
 
 def wants(kinds: list[str] | None, low: int = -9, high: int = 1 << 60) -> Callable[[Event], bool]:

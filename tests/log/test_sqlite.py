@@ -15,7 +15,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_chat.log import open_sqlite_log, sqlite, sqlite_file
+from trio_chat.log import open_sqlite_log, sqlite, sqlite_file, sqlite_trim
 from trio_chat.log.base import Append, LogError, LogUnavailable
 from trio_chat.log.seams import in_event_loop
 
@@ -543,6 +543,78 @@ async def test_activity_is_written_only_when_it_is_old(tmp_path: Path) -> None:
             assert active() == expected * 1000
 
 
+# --- trimming ---------------------------------------------------------------------------------------------
+
+
+async def fill_and_trim(path: Path) -> tuple[int, int]:
+    """Store 5,000 events, keep the last 100, compact; the file's pages before and after."""
+    async with open_sqlite_log(path, sync="normal") as log:
+        for _ in range(50):
+            await log.append([said("x" * 200) for _ in range(100)])
+        (writer,) = log._writers
+        pages = [writer.execute("PRAGMA page_count").fetchone()[0]]
+        while await log.trim("lobby", 4900, 200) <= 4900:
+            pass
+        assert writer.execute("PRAGMA freelist_count").fetchone()[0] > pages[0] / 2
+        while await log.compact():
+            pass
+        pages.append(writer.execute("PRAGMA page_count").fetchone()[0])
+        assert seqs(await log.read("lobby", 0, 1000)) == list(range(4901, 5001))
+        assert (await log.append([said()]))[0].seq == 5001
+    assert sound_pages(path) == pages[1]
+    return pages[0], pages[1]
+
+
+def sound_pages(path: Path) -> int:
+    """How long the file is on the disk; checks that it is sound."""
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    return path.stat().st_size // 4096
+
+
+async def test_a_file_shrinks_when_events_are_trimmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Free pages are cut off it but for a part that new events will need."""
+    monkeypatch.setattr(sqlite_trim, "FREE_PAGES", 50)
+    before, after = await fill_and_trim(tmp_path / "log.db")
+    assert before > 300
+    assert 50 < after < 80
+
+
+async def test_a_file_of_an_earlier_version_stays_as_large_as_it_is(tmp_path: Path) -> None:
+    """One without auto_vacuum is trimmed all the same, and new events use the free pages; a VACUUM while no
+    server runs makes it like a new one."""
+    path = tmp_path / "log.db"
+    ours("INSERT INTO meta VALUES ('epoch', CAST('e' AS BLOB)), ('secret', CAST('s' AS BLOB))")(path)
+    before, after = await fill_and_trim(path)
+    assert before <= after <= before + 1
+    script("PRAGMA auto_vacuum = incremental; VACUUM")(path)
+    async with open_sqlite_log(path) as log:
+        assert seqs(await log.read("lobby", 0, 1)) == [4901]
+        (reader,) = log._readers
+        assert reader.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+
+
+async def test_an_append_waits_for_one_step_of_trimming_at_most(tmp_path: Path) -> None:
+    """With a trim under way and more to come, an append has its turn as soon as that one is done."""
+    async with open_sqlite_log(tmp_path / "log.db") as log:
+        await log.append([said() for _ in range(500)])
+        order = []
+
+        async def trim() -> None:
+            while (first := await log.trim("lobby", 400, 10)) <= 400:
+                order.append(first)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trim)
+            await trio.testing.wait_all_tasks_blocked()
+            for _ in range(5):
+                await log.append([said()])
+                order.append(0)
+        assert all(order[i : i + 3].count(0) for i in range(order.index(0), 8))
+
+
 # --- plans ------------------------------------------------------------------------------------------------
 
 VALUES = {"room": "lobby", "seq": 5, "limit": 10, "kind0": "message", "kind1": "topic"}
@@ -556,6 +628,8 @@ VALUES = {"room": "lobby", "seq": 5, "limit": 10, "kind0": "message", "kind1": "
     (sqlite._SELECT_ROOM, ("lobby",)),
     (sqlite._SELECT_ROOMS, (10,)),
     (sqlite._select_keys(2), (None,) * 6),
+    (sqlite_trim._SELECT_KEPT, ("lobby", 10)),
+    (sqlite_trim._DELETE, (1, 5)),
 ])  # fmt: skip
 def test_every_query_finds_its_way_by_an_index(
     tmp_path: Path, sql: str, values: dict[str, object] | tuple[object, ...]

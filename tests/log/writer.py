@@ -1,7 +1,8 @@
 """A process that writes into a log and says what was acknowledged: for the crash tests.
 
-``python writer.py FILE PREFIX [N before|after]``: appends batches to three rooms, and prints a line ``room
-seq key`` for each event only once it is acknowledged. With N it kills itself before or after the Nth commit.
+``python writer.py FILE PREFIX [N before|after [KEEP]]``: appends batches to three rooms, and prints a line
+``room seq key`` for each event only once it is acknowledged. With N it kills itself before or after the Nth
+commit, with KEEP it trims each room to that many events, a few at a time.
 """
 
 import os
@@ -31,7 +32,7 @@ def _through(die_at: int, when: str) -> Callable[[Callable[[], None]], None]:
     return commit_through
 
 
-async def main(path: str, prefix: str, die_at: str = "0", when: str = "never") -> None:
+async def main(path: str, prefix: str, die_at: str = "0", when: str = "never", keep: str = "0") -> None:
     async with open_sqlite_log(path, sync="normal", commit_through=_through(int(die_at), when)) as log:
         for n in count():
             batch = [
@@ -41,6 +42,10 @@ async def main(path: str, prefix: str, die_at: str = "0", when: str = "never") -
             done = await log.append(batch)
             lines = [f"{each.room} {got.seq} {each.key}\n" for each, got in zip(batch, done, strict=True)]
             os.write(1, "".join(lines).encode())
+            if keep != "0":
+                for each, got in zip(batch, done, strict=True):
+                    await log.trim(each.room, got.seq - int(keep), 5)
+                await log.compact()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ Rules that every engine keeps (the contract suite in ``tests/log`` runs on each)
    and sending the same ``key`` again finds out.
 3. A ``key`` is stored once per room. An append whose key is there already stores
    nothing and returns the first event's ``seq`` and ``at_ms`` with ``duplicate`` set.
-4. ``epoch`` of a room stays as long as its events do.
+4. ``epoch`` of a room stays as long as its events do. Trimming changes neither it nor ``head``.
+5. Events go from a room's old end only, and by `EventLog.trim` only. Their keys go with them: an append with
+   such a key is a new one.
 """
 
 from collections.abc import Callable, Sequence
@@ -76,6 +78,16 @@ class Position:
     first: int = 1
 
 
+@attrs.define
+class Kept:
+    """What is kept of one room: the events ``first`` to ``head``. ``at_ms`` is the time of ``first``."""
+
+    room: str
+    first: int
+    head: int
+    at_ms: int
+
+
 class EventLog(Protocol):
     """An engine. Opened by its module's ``open_*`` async context manager, which also closes it."""
 
@@ -128,7 +140,27 @@ class EventLog(Protocol):
         ...
 
     async def rooms(self, limit: int = 1000) -> list[tuple[str, int]]:
-        """``(name, head)`` of rooms that have events, most recently active first. Raises `LogUnavailable`."""
+        """``(name, head)`` of rooms that had events, most recently active first. Raises `LogUnavailable`."""
+        ...
+
+    async def kept(self, after: str = "", limit: int = 1000) -> list[Kept]:
+        """The rooms of which events are kept, by name, from beyond ``after``. Raises `LogUnavailable`."""
+        ...
+
+    async def trim(self, room: str, through: int, limit: int) -> int:
+        """Remove a room's oldest events, up to ``through`` and at most ``limit``; returns ``first`` as it is
+        now.
+
+        They go all or not at all. Appends wait meanwhile: that bounds ``limit``. Cancelling waits for the
+        end of what has begun. Raises `LogUnavailable`; whether they are gone is not known then.
+        """
+        ...
+
+    async def compact(self) -> bool:
+        """Give back some of the storage that trimmed events have left, in a moment; True: call it again.
+
+        What new events will soon need may be kept. Appends wait meanwhile. Raises `LogUnavailable`.
+        """
         ...
 
     def subscribe(self, callback: Callable[[str, int], None]) -> None:

@@ -9,12 +9,13 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from heapq import merge
 
 import attrs
 import trio
 
-from trio_chat.log.base import Append, Appended, Event, LogUnavailable, Position
+from trio_chat.log.base import Append, Appended, Event, Kept, LogUnavailable, Position
 from trio_chat.log.paging import page
 from trio_chat.log.seams import CommitThrough, commit_plainly
 
@@ -24,8 +25,11 @@ class _Room:
     """The events from ``first`` on, and where to find them by key and by kind."""
 
     first: int = 1
+    at_ms: int = 0
+    """The last event's time, though it be trimmed."""
     events: list[Event] = attrs.Factory(list)
     seq_by_key: dict[str, int] = attrs.Factory(dict)
+    key_by_seq: dict[int, str] = attrs.Factory(dict)
     seqs_by_kind: dict[str, list[int]] = attrs.Factory(dict)
 
     @property
@@ -36,13 +40,23 @@ class _Room:
         if append.key is not None and append.key in self.seq_by_key:
             seq = self.seq_by_key[append.key]
             return Appended(seq, self.events[seq - self.first].at_ms, duplicate=True)
-        at_ms = max(now_ms, self.events[-1].at_ms) if self.events else now_ms
-        event = Event(self.head + 1, at_ms, append.kind, append.body)
+        self.at_ms = max(now_ms, self.at_ms)
+        event = Event(self.head + 1, self.at_ms, append.kind, append.body)
         self.events.append(event)
         if append.key is not None:
             self.seq_by_key[append.key] = event.seq
+            self.key_by_seq[event.seq] = append.key
         self.seqs_by_kind.setdefault(append.kind, []).append(event.seq)
-        return Appended(event.seq, at_ms)
+        return Appended(event.seq, self.at_ms)
+
+    def remove_before(self, first: int) -> None:
+        for seq in range(self.first, first):
+            if (key := self.key_by_seq.pop(seq, None)) is not None:
+                del self.seq_by_key[key]
+        for seqs in self.seqs_by_kind.values():
+            del seqs[: bisect_left(seqs, first)]
+        del self.events[: first - self.first]
+        self.first = first
 
     def after(self, seq: int, kinds: Sequence[str] | None) -> Iterator[Event]:
         """The events beyond ``seq``, ascending."""
@@ -96,11 +110,14 @@ class MemoryLog:
                 self._rooms[append.room] = room
                 done.append(room.add(append, now_ms))
 
+        self._commit(commit)
+        return done
+
+    def _commit(self, commit: Callable[[], None]) -> None:
         try:
             self._commit_through(commit)
         except OSError as error:
             raise LogUnavailable(f"the log can't store now: {error.strerror or error}") from error
-        return done
 
     async def position(self, room: str) -> Position:
         """See `EventLog.position`."""
@@ -143,6 +160,27 @@ class MemoryLog:
         await trio.lowlevel.checkpoint()
         latest = zip(range(limit), reversed(self._rooms.items()), strict=False)
         return [(name, room.head) for _, (name, room) in latest]
+
+    async def kept(self, after: str = "", limit: int = 1000) -> list[Kept]:
+        """See `EventLog.kept`."""
+        await trio.lowlevel.checkpoint()
+        names = sorted(name for name, room in self._rooms.items() if room.events and name > after)
+        rooms = ((name, self._rooms[name]) for name in names[: max(limit, 0)])
+        return [Kept(name, room.first, room.head, room.events[0].at_ms) for name, room in rooms]
+
+    async def trim(self, room: str, through: int, limit: int) -> int:
+        """See `EventLog.trim`. Cancelled at its only checkpoint, it has removed nothing."""
+        await trio.lowlevel.checkpoint()
+        found = self._rooms.get(room) or _Room()
+        first = min(through, found.head, found.first + limit - 1) + 1
+        if first > found.first:
+            self._commit(partial(found.remove_before, first))
+        return found.first
+
+    async def compact(self) -> bool:
+        """See `EventLog.compact`: there is nothing to do."""
+        await trio.lowlevel.checkpoint()
+        return False
 
     def subscribe(self, callback: Callable[[str, int], None]) -> None:
         """See `EventLog.subscribe`: nobody else can write here, so ``callback`` is never called."""

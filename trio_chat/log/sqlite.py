@@ -1,6 +1,6 @@
 """The SQLite engine: one file, one writer, group commit in a worker thread.
 
-Owns the SQL of appending and reading. Rules:
+Owns the SQL of appending and reading; that of trimming is in `trio_chat.log.sqlite_trim`. Rules:
 
 - The event loop never waits for the disk: all SQLite runs in worker threads, the writer's one at a time, the
   readers' (`MAX_READERS`) on connections of their own, so that a read never waits for a commit.
@@ -25,7 +25,8 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import trio
 
-from trio_chat.log.base import Append, Appended, Event, LogUnavailable, Position
+from trio_chat.log import sqlite_trim
+from trio_chat.log.base import Append, Appended, Event, Kept, LogUnavailable, Position
 from trio_chat.log.paging import page
 from trio_chat.log.seams import CommitThrough, Runner, commit_plainly, in_thread
 from trio_chat.log.sqlite_file import ACTIVE_STEP_MS, LogFile, Sync, open_file, reason
@@ -194,6 +195,18 @@ class SQLiteLog:
         """See `EventLog.rooms`. After a restart, the minute before it may not count at the list's end."""
         return await self._run(partial(self._list_rooms, limit), self._reading)
 
+    async def kept(self, after: str = "", limit: int = 1000) -> list[Kept]:
+        """See `EventLog.kept`."""
+        return await self._run(partial(self._list_kept, after, limit), self._reading)
+
+    async def trim(self, room: str, through: int, limit: int) -> int:
+        """See `EventLog.trim`. Cancelled before its turn came, it has removed nothing."""
+        return await self._run(partial(self._trim, room, through, limit), self._writing, self._writer)
+
+    async def compact(self) -> bool:
+        """See `EventLog.compact`. A file that was made without ``auto_vacuum`` stays as large as it is."""
+        return await self._run(self._compact, self._writing, self._writer)
+
     def subscribe(self, callback: Callable[[str, int], None]) -> None:
         """See `EventLog.subscribe`: the file has one writer, so ``callback`` is never called."""
 
@@ -243,21 +256,44 @@ class SQLiteLog:
             raise
         idle.append(connection)
 
-    def _append(self, batch: list[Append]) -> list[Appended]:
-        results: list[Appended] = []
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """The writer's connection; after a failure nothing is known any more."""
         try:
             with self._connection(self._writers, query_only=False) as connection:
-                commit = _Commit(connection, self._known, int(self._clock() * 1000))
-                self._commit_through(lambda: results.extend(commit.store(batch)))
+                yield connection
         except BaseException:
             self._known = {}
             raise
+
+    def _append(self, batch: list[Append]) -> list[Appended]:
+        results: list[Appended] = []
+        with self._changing() as connection:
+            commit = _Commit(connection, self._known, int(self._clock() * 1000))
+            self._commit_through(lambda: results.extend(commit.store(batch)))
         return results
+
+    def _trim(self, name: str, through: int, limit: int) -> int:
+        with self._changing() as connection:
+            room = self._known.get(name) or _select_room(connection, name)
+            if room is None:
+                return 1
+            first = min(through, room.head, room.first + limit - 1) + 1
+            if first <= room.first:
+                return room.first
+            last_ms = room.at_ms if first > room.head else 0
+            self._commit_through(partial(sqlite_trim.remove, connection, room.id, first, last_ms))
+            if name in self._known:
+                self._known[name] = room._replace(first=first)
+        return first
+
+    def _compact(self) -> bool:
+        with self._changing() as connection:
+            return sqlite_trim.give_back(connection)
 
     def _find_room(self, name: str) -> _Room | None:
         with self._connection(self._readers, query_only=True) as connection:
-            found = connection.execute(_SELECT_ROOM, (name,)).fetchone()
-        return _Room._make(found) if found else None
+            return _select_room(connection, name)
 
     def _read(
         self,
@@ -281,6 +317,10 @@ class SQLiteLog:
                 _fetch(connection, select, values, beyond, limit, backward=backward), limit, max_bytes
             )
 
+    def _list_kept(self, after: str, limit: int) -> list[Kept]:
+        with self._connection(self._readers, query_only=True) as connection:
+            return sqlite_trim.list_kept(connection, after, limit)
+
     def _list_rooms(self, limit: int) -> list[tuple[str, int]]:
         with self._connection(self._readers, query_only=True) as connection:
             rows = _decode_rooms(connection.execute(_SELECT_ROOMS, (limit,)).fetchone()[0])
@@ -288,6 +328,11 @@ class SQLiteLog:
         latest.update((name, (room.at_ms, room.head)) for name, room in list(self._known.items()))
         ranked = sorted(latest, key=lambda name: latest[name][0], reverse=True)
         return [(name, latest[name][1]) for name in ranked[:limit]]
+
+
+def _select_room(connection: sqlite3.Connection, name: str) -> _Room | None:
+    found = connection.execute(_SELECT_ROOM, (name,)).fetchone()
+    return _Room._make(found) if found else None
 
 
 def _fetch(
@@ -357,11 +402,12 @@ class _Commit:
         return results
 
     def _room(self, name: str) -> _Room:
-        found = self._connection.execute(_SELECT_ROOM, (name,)).fetchone()
+        found = _select_room(self._connection, name)
         if found is None:
             self._execute("INSERT INTO rooms (name, active_at_ms) VALUES (?, ?)", (name, self._now_ms))
-            found = self._connection.execute(_SELECT_ROOM, (name,)).fetchone()
-        return _Room._make(found)
+            found = _select_room(self._connection, name)
+        assert found is not None
+        return found
 
     def _stored(self, batch: list[Append], rooms: dict[str, _Room]) -> dict[tuple[str, str], Appended]:
         """Which keys of the batch have an event already."""
