@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure the event log: ``python scripts/bench_log.py [statements] [append] [read] [big] [--dir DIR]``.
+"""Measure the event log: ``python scripts/bench_log.py [PART ...] [--dir DIR]``, all parts without any.
 
 Each part prints one table in microseconds. "busy" means that the main thread does nothing but socket sends,
 as a fan-out does, so that a worker thread has to win the GIL back from it. DIR should be on the disk that is
@@ -9,6 +9,8 @@ statements: ways to store a batch in one transaction, in bare SQLite, called in 
 append:     `SQLiteLog.append`, from the event loop and back to it, in one room and spread over 200.
 read:       ways to fetch a page, in bare SQLite, called in a worker thread.
 big:        a log of a million events: each query, and how long commits take while checkpoints happen.
+trim:       a room of a million events is trimmed to 10,000 while 500 events a second are appended to it; in
+            turns of half a second it is left alone, so that both are measured in the same minute.
 """
 
 import argparse
@@ -24,9 +26,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, closing
 from itertools import chain, count, product
 from pathlib import Path
+from typing import cast
 
 import trio
 
+from trio_chat.chat.policy import RoomPolicy
+from trio_chat.chat.retention import Retention
 from trio_chat.log import open_memory_log, open_sqlite_log, sqlite, sqlite_file
 from trio_chat.log.base import Append, Event, EventLog
 
@@ -279,6 +284,88 @@ async def query(log: EventLog, events: int) -> None:
         print(f"  {name:30} {micros(await timed_calls(call, busy=False))} us", flush=True)
 
 
+# --- trim ---------------------------------------------------------------------------------------------------
+
+
+class Turns:
+    """A log that is trimmed for half a second, left alone for half a second, and so on."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self._began = time.perf_counter()
+        self.steps: list[float] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._log, name)
+
+    def is_trimmed(self, at: float) -> bool:
+        return int((at - self._began) * 2) % 2 == 1
+
+    async def read(self, room: str, after: int, limit: int) -> list[Event]:
+        if not self.is_trimmed(now := time.perf_counter()):
+            await trio.sleep(0.5 - (now - self._began) % 0.5)
+        return await self._log.read(room, after, limit)
+
+    async def trim(self, room: str, through: int, limit: int) -> int:
+        began = time.perf_counter()
+        first = await self._log.trim(room, through, limit)
+        self.steps.append(time.perf_counter() - began)
+        return first
+
+
+async def trim(directory: str, events: int) -> None:
+    """With keys in the order of time and with random ones: how long appends take, meanwhile and otherwise."""
+    for ordered in (True, False):
+        path = Path(tempfile.mkdtemp(dir=directory)) / "log.db"
+        chance = random.Random(1)
+        async with open_sqlite_log(path, sync="full") as log:
+            for start in range(0, events, 500):
+                await log.append([message(chance, n, ordered=ordered) for n in range(start, start + 500)])
+            turns, size, began = Turns(log), path.stat().st_size, time.perf_counter()
+            retention = Retention(
+                cast("EventLog", turns),
+                lambda name: RoomPolicy(keep_events=10_000),
+                lambda: time.time() + 86400,
+                lambda room, first: None,
+            )
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(retention.sweep)
+                times = await paced_appends(log, nursery, chance, ordered=ordered)
+            took = time.perf_counter() - began
+        print(f"\ntrim: {events} events, {'ordered' if ordered else 'random'} keys; 500 appends/s, full")
+        print(f"  left alone  {latencies([late for due, late in times if not turns.is_trimmed(due)])}")
+        print(f"  trimmed     {latencies([late for due, late in times if turns.is_trimmed(due)])}")
+        print(f"  a step      {latencies(turns.steps)}")
+        print(f"  {retention.events} events removed in {took:.0f} s, half of them left alone;", end=" ")
+        print(f"file {size >> 20} MiB, then {path.stat().st_size >> 20} MiB", flush=True)
+
+
+def message(chance: random.Random, n: int, *, ordered: bool) -> Append:
+    return Append("lobby", "message", body(n), key(chance, ordered=ordered))
+
+
+async def paced_appends(
+    log: EventLog, nursery: trio.Nursery, chance: random.Random, *, ordered: bool
+) -> list[tuple[float, float]]:
+    """When each of 500 appends a second was due and how long it took from then on, for as long as ``nursery``
+    has something to do. What is due is stored together, as the hub does."""
+    times: list[tuple[float, float]] = []
+    began = time.perf_counter()
+    while nursery.child_tasks:
+        due = [began + n / 500 for n in range(len(times), int((time.perf_counter() - began) * 500))]
+        if due:
+            await log.append([message(chance, n, ordered=ordered) for n in range(len(due))])
+            times += [(each, time.perf_counter() - each) for each in due]
+        await trio.sleep(max(0.0, began + (len(times) + 1) / 500 - time.perf_counter()))
+    return times
+
+
+def latencies(times: Sequence[float]) -> str:
+    ranked = sorted(times)
+    p50, p99 = (ranked[int(len(ranked) * part)] * 1000 for part in (0.5, 0.99))
+    return f"p50 {p50:.2f}, p99 {p99:.2f}, longest {ranked[-1] * 1000:.1f} ms"
+
+
 def written_bytes() -> int:
     """What this process has sent to the disk (Linux)."""
     lines = Path("/proc/self/io").read_text().splitlines()
@@ -291,6 +378,7 @@ def main() -> None:
         "append": lambda directory: trio.run(append, directory),
         "read": read,
         "big": lambda directory: trio.run(big, directory, 1_000_000),
+        "trim": lambda directory: trio.run(trim, directory, 1_000_000),
     }
     parser = argparse.ArgumentParser(description="Measure the event log.")
     parser.add_argument("part", nargs="*", help=", ".join(parts))

@@ -161,6 +161,10 @@ class Config:
     """Where events are kept: memory:, sqlite:///FILE or redis://HOST:PORT/DB."""
     sync: Literal["full", "normal"] = attrs.field(default="full", validator=_one_of("full", "normal"))
     """How safely SQLite commits: full survives a power cut, normal only a crash of the process."""
+    keep_events: int = attrs.field(default=0, validator=_in_range(0, 1_000_000_000, "events (0: all)"))
+    """Events kept of each room, the newest ones; 0: all."""
+    keep_days: float = attrs.field(default=0.0, validator=_in_range(0, 36_500, "days (0: for ever)"))
+    """Days for which events are kept; 0: for ever."""
     tls_cert: str | None = attrs.field(default=None, validator=_text("a file"))
     """Serve TLS with this certificate chain (PEM); needs tls_key too."""
     tls_key: str | None = attrs.field(default=None, validator=_text("a file"))

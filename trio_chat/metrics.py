@@ -77,6 +77,7 @@ class ServerCollector(Collector):
         for name, text, value in (
             ("trio_chat_events", "Events stored.", hub.events),
             ("trio_chat_commits", "Commits of the log.", hub.commits),
+            ("trio_chat_trimmed", "Old events removed.", hub.retention.events if hub.retention else 0),
             ("trio_chat_deliveries", "Events handed to members.", hub.fan_out.deliveries),
             ("trio_chat_relay_writes", "Writes handed to relay members.", hub.relay.delivered),
             ("trio_chat_accepted", "Accepted upgrades.", counts.accepted),

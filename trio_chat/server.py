@@ -24,6 +24,7 @@ from contextlib import AsyncExitStack
 import trio
 
 from .chat.hub import Hub
+from .chat.policy import PolicyOf, settled_policy
 from .config import Config
 from .door import OWN_PATHS, Endpoint, EndpointHandler, FrontDoor
 from .front.upgrade import UpgradeHandler
@@ -235,6 +236,7 @@ async def serve(
     upgrade: UpgradeHandler | None = None,
     endpoints: Mapping[str, Endpoint | EndpointHandler] | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    rooms: PolicyOf | None = None,
     clock: Callable[[], float] = time.time,
     rng: random.Random | None = None,
     log: EventLog | None = None,
@@ -247,6 +249,7 @@ async def serve(
     adds WebSocket endpoints by path, each with its own upgrade handler if given as an `Endpoint`.
     ``ssl_context`` serves TLS with a context of your own (client certificates, several names) instead of the
     files in ``config``; renegotiation is switched off in it.
+    ``rooms`` is asked for the `RoomPolicy` of a room, by its name; see `trio_chat.chat.policy.PolicyOf`.
     ``clock`` (Unix time in seconds) and ``rng`` can be replaced to make a run repeatable. ``log`` is an
     opened event log to use instead of the one that ``config`` names. Without ``listen`` there are no
     sockets: connections come through `Server.serve_stream`.
@@ -263,7 +266,8 @@ async def serve(
     async with AsyncExitStack() as stack:
         if log is None:
             log = await stack.enter_async_context(open_log(config.log, sync=config.sync, clock=clock))
-        hub = Hub(log, clock=clock, rng=rng, max_waiting=config.outbox)
+        policy_of = settled_policy(config, rooms)
+        hub = Hub(log, clock=clock, rng=rng, max_waiting=config.outbox, policy_of=policy_of)
         poller = Poller.create()
         if poller is not None:
             stack.callback(poller.close)

@@ -218,6 +218,40 @@ def test_large_events_bound_the_tail_too(monkeypatch: pytest.MonkeyPatch) -> Non
     assert room.page(4, limits.PAGE_BYTES) == (5, [b"z" * 60])
 
 
+def test_what_the_log_no_longer_keeps_leaves_the_tail() -> None:
+    """But for what is not delivered yet: live members get everything, and only then it goes."""
+    room = room_at()
+    member, box, _ = join(room)
+    room.publish(1, events(1, 4))
+    pass_over(room)
+    room.publish(5, events(5, 4))
+    room.trimmed(3)
+    assert (room.first, room.page(1, 1000), room.page(2, 1000)) == (3, None, (8, events(3, 6)))
+    room.trimmed(8)
+    assert room.page(3, 1000) is None
+    assert room.page(4, 1000) == (8, events(5, 4))
+    pass_over(room)
+    assert b"".join(box.taken) == b"".join(events(1, 8))
+    assert (member.live, member.cursor) == (True, 8)
+    room.publish(9, events(9, 1))
+    assert room.page(6, 1000) is None
+    assert room.page(7, 1000) == (9, events(8, 2))
+    room.trimmed(10)
+    pass_over(room)
+    room.trimmed(10)
+    assert (room.head, room.first, room.page(8, 1000)) == (9, 10, None)
+    room.trimmed(7)
+    assert room.first == 10
+
+
+def test_the_last_events_are_counted_among_those_that_are_kept() -> None:
+    """A cursor before the last n never lies before what is kept, and never behind the head."""
+    room = Room("lobby", Position("epoch", 20, 11))
+    assert [room.before_last(n) for n in (0, 1, 10, 11, 99)] == [20, 19, 10, 10, 10]
+    room.trimmed(21)
+    assert [room.before_last(n) for n in (0, 1, 99)] == [20, 20, 20]
+
+
 def test_priming_gives_a_room_its_tail() -> None:
     """The last events of the log serve those who are a little behind."""
     room = room_at(5)

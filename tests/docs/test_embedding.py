@@ -113,7 +113,7 @@ async def test_a_clock_of_ones_own() -> None:
         assert await page.serve_at(1000.5) == 1000.5
 
 
-@pytest.mark.parametrize("serve", [page.serve_members, page.serve_endpoints])
+@pytest.mark.parametrize("serve", [page.serve_members, page.serve_endpoints, page.serve_rooms])
 async def test_serving_with_options(serve: Any) -> None:
     """The functions that pass options on start a server."""
     with trio.fail_after(60):
@@ -218,6 +218,17 @@ async def test_the_endpoints(autojump_clock: trio.testing.MockClock) -> None:
         with pytest.raises(trio_websocket.ConnectionRejected):
             async with memory.connect("/whoami"):
                 pass
+
+
+# --- policies -------------------------------------------------------------------------------------------
+
+
+async def test_the_policies() -> None:
+    """The function answers for every room, and the table has all that a policy says, with its defaults."""
+    assert page.policy_of("news-today").keep_days == 30
+    assert page.policy_of("lobby") == trio_chat.RoomPolicy()
+    rows = {row[0]: row[1].partition(":")[0] for row in table(PAGE.section("Policies for rooms"))}
+    assert rows == {field.name: str(field.default) for field in attrs.fields(trio_chat.RoomPolicy)}
 
 
 # --- taking part ----------------------------------------------------------------------------------------

@@ -191,7 +191,7 @@ def test_every_log_line_is_described() -> None:
 
 async def test_a_backup_can_be_restored_with_a_new_epoch(tmp_path: Path) -> None:
     """The two commands for `sqlite3` do what the page says: nothing of the events changes but the epoch."""
-    _, backup, new_epoch = (
+    _, backup, new_epoch, _ = (
         block.text for block in PAGE.blocks("sh") if "sqlite3" in block.text or "tls" in block.text
     )
     assert '".backup backup.db"' in backup
@@ -214,10 +214,27 @@ async def test_a_backup_can_be_restored_with_a_new_epoch(tmp_path: Path) -> None
         assert attrs.evolve(after, epoch="") == attrs.evolve(before, epoch="")
 
 
+async def test_an_older_file_can_be_rewritten(tmp_path: Path) -> None:
+    """The command makes a file that gives space back of one that doesn't, with the same events in it."""
+    statement = re.search(r'"(PRAGMA .*)"', PAGE.section("The log file"))
+    assert statement is not None
+    file = tmp_path / "trio-chat.db"
+    async with open_sqlite_log(str(file)) as log:
+        await log.append([Append("lobby", "message", '"text":"hi"}')])
+    for script, mode in (("PRAGMA auto_vacuum = none; VACUUM", 0), (statement[1], 2)):
+        with sqlite3.connect(file) as connection:
+            connection.executescript(script)
+            assert connection.execute("PRAGMA auto_vacuum").fetchone() == (mode,)
+        connection.close()
+        async with open_sqlite_log(str(file)) as log:
+            assert [event.body for event in await log.read("lobby", 0, 10)] == ['"text":"hi"}']
+
+
 def test_numbers_in_the_text_are_the_real_ones() -> None:
     """What the sentences say is what the code does."""
     from trio_chat import door, listeners, server
-    from trio_chat.log import sqlite_file
+    from trio_chat.chat import retention
+    from trio_chat.log import sqlite_file, sqlite_trim
 
     text = words(PAGE.text)
     for phrase in (
@@ -227,6 +244,9 @@ def test_numbers_in_the_text_are_the_real_ones() -> None:
         f"more than {door.UPGRADE_SECONDS:g} seconds; the client got 503",
         f"at most {sqlite_file.MAX_WAL_BYTES >> 20} MiB after a burst",
         f"for more than {sqlite_file.BUSY_SECONDS:g} seconds",
+        f"never in its first {retention.MIN_KEPT_SECONDS / 60:g} minutes",
+        f"oldest end, {retention.BATCH} at a time",
+        f"Free space beyond {sqlite_trim.FREE_PAGES * 4096 >> 20} MiB, or an eighth of the file",
     ):
         assert phrase in text, phrase
 

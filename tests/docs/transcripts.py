@@ -17,7 +17,7 @@ import trio
 import trio_websocket
 
 import trio_chat
-from trio_chat.log.base import Append, Appended, Event, EventLog, LogUnavailable, Position
+from trio_chat.log.base import Append, Appended, EventLog, LogUnavailable
 from trio_chat.log.memory import open_memory_log
 from trio_chat.testing import MemoryClient, MemoryServer, open_memory_server
 
@@ -51,35 +51,20 @@ def parse(text: str) -> list[Step]:
 
 
 class BreakableLog:
-    """A log whose disk can be full, and whose beginning can be thrown away."""
+    """A log whose disk can be full."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
         self.secret = log.secret
         self.full = False
-        self.kept_after: dict[str, int] = {}
 
     async def append(self, batch: Sequence[Append]) -> list[Appended]:
         if self.full:
             raise LogUnavailable("trio-chat.db: the disk is full")
         return await self._log.append(batch)
 
-    async def position(self, room: str) -> Position:
-        position = await self._log.position(room)
-        return attrs.evolve(position, first=self.kept_after.get(room, 0) + 1)
-
-    async def read(self, room: str, after: int, limit: int, **more: Any) -> list[Event]:
-        return await self._log.read(room, max(after, self.kept_after.get(room, 0)), limit, **more)
-
-    async def read_before(self, room: str, before: int | None, limit: int, **more: Any) -> list[Event]:
-        events = await self._log.read_before(room, before, limit, **more)
-        return [event for event in events if event.seq > self.kept_after.get(room, 0)]
-
-    async def rooms(self, limit: int = 1000) -> list[tuple[str, int]]:
-        return await self._log.rooms(limit)
-
-    def subscribe(self, callback: Callable[[str, int], None]) -> None:
-        self._log.subscribe(callback)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
 
 
 class Valve(trio.abc.Stream):
@@ -304,7 +289,7 @@ class Player:
             await self._stack.enter_async_context(self._server.hub.join(room, name="somebody"))
 
     async def _trimmed(self, room: str, last: str) -> None:
-        self._log.kept_after[room] = int(last)
+        self._server.hub.trimmed(room, await self._log.trim(room, int(last), 1000))
 
     async def _full(self) -> None:
         self._log.full = True

@@ -195,6 +195,8 @@ async def test_sync_is_what_was_asked_for(tmp_path: Path, sync: sqlite_file.Sync
     """The writer's connection has the level, and the file its write-ahead log and marks."""
     async with open_sqlite_log(tmp_path / "log.db", sync=sync) as log:
         await log.append([said()])
+        await log.trim("lobby", 1, 1)
+        await log.compact()
         (writer,) = log._writers
         assert writer.execute("PRAGMA synchronous").fetchone() == (level,)
         assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -26,7 +26,9 @@ from .fanout import FanOut
 from .guests import Guests
 from .local import LocalRoom, join
 from .pending import Pending
+from .policy import PolicyOf
 from .relay import Relay
+from .retention import Retention
 from .room import Member, Room, text_frame
 from .schema import Gap, MessageBody, User, checked_user, encode, user_name
 from .signals import Signals
@@ -40,7 +42,8 @@ _RETRY_READ_SECONDS = 1.0
 class Hub:
     """See the module. ``clock`` gives Unix time in seconds; ``rng`` makes ids and names (nothing secret).
 
-    ``max_waiting``: bytes that may wait for one member; no page of events is larger.
+    ``max_waiting``: bytes that may wait for one member; no page of events is larger. ``policy_of``: what
+    holds for a room, see `trio_chat.chat.policy`; without it, everything is kept.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Hub:
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
         max_waiting: int = limits.PAGE_BYTES,
+        policy_of: PolicyOf | None = None,
     ) -> None:
         self.log = log
         self._max_waiting = max_waiting
@@ -59,6 +63,7 @@ class Hub:
         self.relay = Relay(self._turns)
         self.signals: Signals = Signals()
         self.guests = Guests(log.secret, self.rng)
+        self.retention = Retention(log, policy_of, clock, self.trimmed) if policy_of is not None else None
         self.fan_out = FanOut(self._turns, self.page_bytes, self.release)
         self.rooms: dict[str, Room] = {}
         self.commits = 0
@@ -66,6 +71,7 @@ class Hub:
         self.log_failing = False
         """The last commit failed: not ready."""
         self._opening: dict[str, trio.Event] = {}
+        self._trimmed: dict[str, int] = {}
         self._submit, self._queue = trio.open_memory_channel[Pending](limits.MAX_WAITING_APPENDS)
         self._queued = 0
         self._committing = False
@@ -84,6 +90,8 @@ class Hub:
             nursery.start_soon(self._commit)
             nursery.start_soon(self.signals.run)
             nursery.start_soon(self._turns.run)
+            if self.retention is not None:
+                nursery.start_soon(self.retention.run)
             self.log.subscribe(self._grown_elsewhere)
             task_status.started()
             try:
@@ -117,8 +125,10 @@ class Hub:
                 room = Room(name, position)
                 if position.head:
                     await self._prime(room)
+                room.trimmed(self._trimmed.get(name, position.first))
                 self.rooms[name] = room
             finally:
+                self._trimmed.pop(name, None)
                 self._opening.pop(name).set()
         return room
 
@@ -138,6 +148,13 @@ class Hub:
         if not room.members and not room.pins and not room.pumping and self.rooms.get(room.name) is room:
             del self.rooms[room.name]
             self._growth.pop(room, None)
+
+    def trimmed(self, name: str, first: int) -> None:
+        """The log keeps nothing of this room before ``first`` any more."""
+        if name in self._opening:
+            self._trimmed[name] = first  # what is being read may be gone already
+        elif (room := self.rooms.get(name)) is not None:
+            room.trimmed(first)
 
     def _grown_elsewhere(self, name: str, head: int) -> None:
         room = self.rooms.get(name)

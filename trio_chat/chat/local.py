@@ -154,7 +154,7 @@ async def join(
     if since is not None:
         cursor = min(since, opened.head)
     elif last is not None:
-        cursor = max(0, opened.head - last)
+        cursor = opened.before_last(last)
     member, came = opened.join(user, _NoOutbox(), lambda member: None, cursor)
     member.live = False
     if came:

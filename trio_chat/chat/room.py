@@ -80,6 +80,8 @@ class Room:
         self.name = name
         self.epoch = position.epoch
         self.head = position.head
+        self.first = position.first
+        """The oldest ``seq`` that is kept."""
         self.topic = ""
         self.members: dict[Member, None] = {}
         self.users: dict[str, tuple[User, int]] = {}
@@ -133,12 +135,25 @@ class Room:
             self._tail_bytes += len(data)
         self._trim()
 
+    def trimmed(self, first: int) -> None:
+        """The log keeps nothing before ``first`` any more: neither does the tail, once it is delivered."""
+        self.first = max(first, self.first)
+        self._trim()
+
     def _trim(self) -> None:
         tail = self._tail
-        while tail and (len(tail) > limits.MAX_TAIL_EVENTS or self._tail_bytes > limits.PAGE_BYTES):
+        while tail and (
+            len(tail) > limits.MAX_TAIL_EVENTS
+            or self._tail_bytes > limits.PAGE_BYTES
+            or tail[0][0] < self.first
+        ):
             if tail[0][0] > self.delivered and self._tail_bytes <= limits.MAX_TAIL_BYTES_UNDELIVERED:
                 return
             self._tail_bytes -= len(tail.popleft()[1])
+
+    def before_last(self, events: int) -> int:
+        """The cursor that has the last ``events`` before it, or as many as are kept."""
+        return max(self.first - 1, self.head - events)
 
     def page(self, after: int, max_bytes: int) -> tuple[int, list[bytes]] | None:
         """Frames from ``after + 1``, at least one and up to ``max_bytes``, and the last one's seq.

@@ -433,7 +433,7 @@ class Session:
 
     async def _is_before(self, room: Room, events: list[Event], kinds: tuple[str, ...]) -> bool:
         """Whether there is anything before a page that is short, as one of long messages may be."""
-        if not events or events[0].seq == 1:
+        if not events or events[0].seq <= room.first:
             return False
         return bool(await self._hub.log.read_before(room.name, events[0].seq, 1, kinds=kinds))
 
@@ -465,7 +465,7 @@ def starting_point(room: Room, request: schema.Join) -> tuple[int, bool]:
             return request.since, True
         return room.head, False
     if isinstance(request.last, int):
-        return max(0, room.head - request.last), False
+        return room.before_last(request.last), False
     return room.head, False
 
 

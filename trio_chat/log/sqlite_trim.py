@@ -1,10 +1,15 @@
 """Trimming a SQLite log: removing old events, and giving the pages that they leave back to the system.
 
-Owns the SQL of both. Everything here is one short transaction in the writer's thread, because the next append
-waits for it; how much of it follows how fast is the caller's business.
+Owns the SQL of both. Each is one short transaction in the writer's thread, because the next append waits
+for it; how much of it follows how fast is the caller's business.
+
+None of it waits for the disk, whatever ``sync`` is: what a power cut undoes is whole again, and is done
+again. The next append's commit makes it durable with its own.
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -31,6 +36,7 @@ SELECT json_group_array(json_array(name, first, head, at_ms)) FROM (
 """
 
 _DELETE = "DELETE FROM events WHERE room = ? AND seq < ?"
+_UPDATE = "UPDATE rooms SET first = ?, active_at_ms = max(active_at_ms, ?) WHERE id = ?"
 
 
 def list_kept(connection: sqlite3.Connection, after: str, limit: int) -> list[Kept]:
@@ -44,12 +50,11 @@ def remove(connection: sqlite3.Connection, room: int, first: int, last_ms: int) 
 
     ``last_ms``: the last event's time, if that is among them: the room's time must not go back.
     """
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute(_DELETE, (room, first))
-    connection.execute(
-        "UPDATE rooms SET first = ?, active_at_ms = max(active_at_ms, ?) WHERE id = ?", (first, last_ms, room)
-    )
-    connection.execute("COMMIT")
+    with _without_sync(connection):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(_DELETE, (room, first))
+        connection.execute(_UPDATE, (first, last_ms, room))
+        connection.execute("COMMIT")
 
 
 def give_back(connection: sqlite3.Connection) -> bool:
@@ -60,9 +65,19 @@ def give_back(connection: sqlite3.Connection) -> bool:
     spare = free - max(FREE_PAGES, _pragma(connection, "page_count") // FREE_SHARE)
     if spare <= 0:
         return False
-    # A script, because it is stepped to its end: each step gives back one page.
-    connection.executescript(f"PRAGMA incremental_vacuum({min(spare, PAGES_AT_ONCE)})")
+    with _without_sync(connection):
+        # A script, because it is stepped to its end: each step gives back one page.
+        connection.executescript(f"PRAGMA incremental_vacuum({min(spare, PAGES_AT_ONCE)})")
     return _pragma(connection, "freelist_count") < free
+
+
+@contextmanager
+def _without_sync(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit without waiting for the disk; a connection that fails meanwhile is closed by its owner."""
+    level = _pragma(connection, "synchronous")
+    connection.execute("PRAGMA synchronous = normal")
+    yield
+    connection.execute(f"PRAGMA synchronous = {level}")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
