@@ -1,5 +1,6 @@
 """The SQLite engine alone: its file, its plans, its threads, and what it does when the disk says no."""
 
+import errno
 import os
 import resource
 import sqlite3
@@ -190,17 +191,56 @@ async def test_a_crash_while_the_file_was_made_is_mended(tmp_path: Path) -> None
             assert (await log.append([said()]))[0].seq == 1
 
 
-@pytest.mark.parametrize(("sync", "level"), [("full", 2), ("normal", 1)])
-async def test_sync_is_what_was_asked_for(tmp_path: Path, sync: sqlite_file.Sync, level: int) -> None:
-    """The writer's connection has the level, and the file its write-ahead log and marks."""
+@pytest.mark.parametrize("ours", [True, False], ids=["fdatasync", "within SQLite"])
+@pytest.mark.parametrize("sync", ["full", "normal"])
+async def test_sync_is_what_was_asked_for(
+    tmp_path: Path, sync: sqlite_file.Sync, ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With full, the write-ahead log is on the disk before `append` returns, by us where the system can."""
+    synced: list[str] = []
+    if ours:
+        fdatasync = os.fdatasync
+
+        def watch(fd: int) -> None:
+            synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+            fdatasync(fd)
+
+        monkeypatch.setattr(os, "fdatasync", watch)
+    else:
+        monkeypatch.delattr(os, "fdatasync")
+    level = 2 if sync == "full" and not ours else 1
     async with open_sqlite_log(tmp_path / "log.db", sync=sync) as log:
         await log.append([said()])
+        assert synced == [str(tmp_path / "log.db-wal")] * (sync == "full" and ours)
         await log.trim("lobby", 1, 1)
         await log.compact()
         (writer,) = log._writers
         assert writer.execute("PRAGMA synchronous").fetchone() == (level,)
         assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert writer.execute("PRAGMA application_id").fetchone() == (int.from_bytes(b"trio"),)
+
+
+async def test_what_can_not_be_synced_is_not_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails at the last moment: unavailable; the same key finds out later what became of it."""
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async with open_sqlite_log(tmp_path / "log.db") as log:
+        await log.append([said(key="1")])
+        assert seqs(await log.read("lobby", 0, 10)) == [1]  # and a reader keeps the write-ahead log there
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", fail)
+            with pytest.raises(LogUnavailable, match="Input/output error"):
+                await log.append([said(key="2")])
+        wal = tmp_path / "log.db-wal"
+        assert wal.stat().st_size
+        (again,) = await log.append([said(key="2")])
+        assert (again.seq, again.duplicate) == (2, True)
+        assert not wal.stat().st_size  # all of it is in the file, and that is synced
+        assert (await log.append([said(key="3")]))[0].seq == 3
 
 
 async def test_a_file_system_without_write_ahead_log_is_refused(

@@ -416,10 +416,14 @@ class Session:
             events = await self._hub.log.read(
                 room.name, request.after, limit, max_bytes=self._hub.page_bytes, kinds=kinds
             )
+            # What is being committed may be found already; nobody is shown it before it is stored for good.
+            events = [event for event in events if event.seq <= room.head]
             more = len(events) == limit or (bool(events) and events[-1].seq < room.head)
             events = events[: request.limit]
         else:
-            before = request.before if isinstance(request.before, int) else None
+            before = room.head + 1
+            if isinstance(request.before, int):
+                before = min(request.before, before)
             events = await self._hub.log.read_before(
                 room.name, before, limit, max_bytes=self._hub.page_bytes, kinds=kinds
             )

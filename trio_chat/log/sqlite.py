@@ -4,6 +4,8 @@ Owns the SQL of appending and reading; that of trimming is in `trio_chat.log.sql
 
 - The event loop never waits for the disk: all SQLite runs in worker threads, the writer's one at a time, the
   readers' (`MAX_READERS`) on connections of their own, so that a read never waits for a commit.
+- With ``--sync full`` a commit is SQLite's work and then one ``fdatasync`` of our own, so that the event loop
+  can stand back for the first, which needs the processor, and go on during the second, which doesn't.
 - A thread takes the GIL as rarely as it can, because it has to win it back from a busy event loop each time:
   a batch whose rooms are known is one statement that commits itself, a page is one row (figures:
   ``scripts/bench_log.py``).
@@ -132,17 +134,21 @@ class SQLiteLog:
         commit_through: CommitThrough,
         runner: Runner,
         writer: Runner,
+        before_sync: Callable[[], None],
     ) -> None:
         self._file = file
         self._clock = clock
         self._commit_through = commit_through
         self._runner = runner
         self._writer = writer
+        self._before_sync = before_sync
         self._writing = trio.CapacityLimiter(1)
         self._reading = trio.CapacityLimiter(MAX_READERS)
         self._writers: list[sqlite3.Connection] = []
         self._readers: list[sqlite3.Connection] = []
         self._closed = False
+        self._in_doubt = False
+        """A sync has failed since the write-ahead log last reached the file."""
         # Written only by the writer's thread, after a commit; looked into from anywhere.
         self._known: dict[str, _Room] = {}
 
@@ -271,7 +277,22 @@ class SQLiteLog:
         with self._changing() as connection:
             commit = _Commit(connection, self._known, int(self._clock() * 1000))
             self._commit_through(lambda: results.extend(commit.store(batch)))
+            if self._file.syncs_itself:
+                self._sync(connection)
         return results
+
+    def _sync(self, connection: sqlite3.Connection) -> None:
+        """Wait for the disk. After a failure the system may take for written what is lost, so then everything
+        is written anew, from the write-ahead log into the file."""
+        if self._in_doubt:
+            (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise sqlite3.OperationalError("another program reads the file")
+            self._in_doubt = False
+        self._before_sync()
+        self._in_doubt = True
+        self._file.sync_wal()
+        self._in_doubt = False
 
     def _trim(self, name: str, through: int, limit: int) -> int:
         with self._changing() as connection:
@@ -452,6 +473,10 @@ def _number(
     return after, values, results
 
 
+def _nothing() -> None:
+    """What is to be done before the disk is waited for where no thread waits."""
+
+
 @asynccontextmanager
 async def open_sqlite_log(
     path: str | os.PathLike[str],
@@ -473,8 +498,10 @@ async def open_sqlite_log(
     limiter = trio.CapacityLimiter(1)
     file = await runner(partial(open_file, path, sync), limiter)
     with ExitStack() as stack:
-        writer = stack.enter_context(WriterThread()) if runner is in_thread else runner
-        log = SQLiteLog(file, clock, commit_through, runner, writer)
+        thread = stack.enter_context(WriterThread()) if runner is in_thread else None
+        log = SQLiteLog(
+            file, clock, commit_through, runner, thread or runner, thread.only_waits if thread else _nothing
+        )
         try:
             yield log
         finally:

@@ -5,10 +5,10 @@ Owns one thread and the hand-over to it. Knows no SQLite.
 Two things make it cheaper than `trio.to_thread.run_sync` (48 us there and back on one core; this: 23):
 
 - nothing but a queue and a lock;
-- the event loop's thread lets the new work begin: it waits, for at most `_BEGIN_SECONDS`, until the thread
-  has taken it up. On a busy core the system would otherwise not run the thread before the event loop has
-  nothing more to do, and a fan-out that could go on while the disk is written would end first. With one
-  sender in a room of 500 and everything on one core, this and the hub's early turn made 12 % more deliveries.
+- the event loop's thread stands back while the new work needs the processor: it waits, for at most
+  `_STAND_BACK_SECONDS`, until the work says that it `only_waits`. On a busy core the system would otherwise
+  not run the thread before the event loop has nothing more to do, and a fan-out that could go on while the
+  disk is written would end first; and the two would hand the GIL to and fro.
 """
 
 import queue
@@ -22,8 +22,8 @@ import trio
 
 T = TypeVar("T")
 
-_BEGIN_SECONDS = 0.0002
-"""As long as one commit's share of the processor: longer, and the event loop would wait for nothing."""
+_STAND_BACK_SECONDS = 0.0003
+"""As long as one event's share of the processor. A larger batch goes on beside the event loop."""
 
 
 class WriterThread:
@@ -31,6 +31,7 @@ class WriterThread:
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._standing_back: threading.Lock | None = None
         self._thread = threading.Thread(target=self._run, name="trio_chat log writer", daemon=True)
         self._closed = False
         self._thread.start()
@@ -46,21 +47,28 @@ class WriterThread:
             if self._closed:
                 return work()  # which says that the log is closed
             task, token = trio.lowlevel.current_task(), trio.lowlevel.current_trio_token()
-            begun = threading.Lock()
-            begun.acquire()
+            standing_back = threading.Lock()
+            standing_back.acquire()
 
             def job() -> None:
-                begun.release()
+                self._standing_back = standing_back
                 result = outcome.capture(work)
+                self.only_waits()
                 token.run_sync_soon(trio.lowlevel.reschedule, task, outcome.Value(result))
 
             self._jobs.put(job)
-            begun.acquire(timeout=_BEGIN_SECONDS)
+            standing_back.acquire(timeout=_STAND_BACK_SECONDS)
             # The work has begun or will: cancellation waits for its end.
             result = await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
         finally:
             limiter.release()
         return cast("outcome.Outcome[T]", result).unwrap()
+
+    def only_waits(self) -> None:
+        """Called by the work itself: from now on it needs no processor, so the event loop may go on."""
+        if self._standing_back is not None:
+            self._standing_back.release()
+            self._standing_back = None
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
