@@ -133,7 +133,7 @@ def test_a_server_that_does_not_start_is_told_in_one_line() -> None:
 def test_a_swarm_that_cannot_measure_is_told_in_one_line() -> None:
     """Its line is the reason."""
     with pytest.raises(RunFailed, match=r"^swarm: .*--clients"):
-        swarm(["ws://127.0.0.1:1", "--clients", "0"], 1)
+        swarm(["ws://127.0.0.1:1", "--clients", "0"], 60)
 
 
 def test_every_server_has_a_name_of_its_own() -> None:
