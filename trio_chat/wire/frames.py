@@ -26,6 +26,8 @@ Message = tuple[int, bytes]
 
 MAX_FRAGMENTS: Final = 1024
 """Fragments of one message, and one more for each 64 bytes that it may have."""
+_PIECE_BYTES = 8192
+"""Of a long payload, unmasked at a time, with one key for all: it stays in the processor's first cache."""
 _MAX_CONTROL_PAYLOAD = 125
 _MAX_INFLATED = 256 * 1024
 """Bytes of inflated messages after which `FrameReader.feed` returns: 64 KiB of input can become 64 MiB."""
@@ -87,8 +89,21 @@ def close_reason(reason: str) -> str:
 def unmask(payload: bytes, mask: bytes) -> bytes:
     """``payload`` XOR the repeated 4-byte ``mask`` (RFC 6455 5.3), as one XOR of two long integers."""
     size = len(payload)
+    if size > 2 * _PIECE_BYTES:
+        return _unmask_long(payload, mask)
     key = (mask * (size // 4 + 1))[:size]
     return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
+
+
+def _unmask_long(payload: bytes, mask: bytes) -> bytes:
+    key = int.from_bytes(mask * (_PIECE_BYTES // 4), "little")
+    rest = len(payload) - len(payload) % _PIECE_BYTES
+    pieces = [
+        (int.from_bytes(payload[at : at + _PIECE_BYTES], "little") ^ key).to_bytes(_PIECE_BYTES, "little")
+        for at in range(0, rest, _PIECE_BYTES)
+    ]
+    pieces.append(unmask(payload[rest:], mask))
+    return b"".join(pieces)
 
 
 class FrameReader:
