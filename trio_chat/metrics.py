@@ -69,6 +69,11 @@ class ServerCollector(Collector):
                 "Memberships of the rooms in memory.",
                 sum(len(r.members) for r in hub.rooms.values()),
             ),
+            (
+                "trio_chat_blocked_rooms",
+                "Rooms whose senders wait for a member.",
+                sum(bool(r.full) for r in hub.rooms.values()),
+            ),
             ("trio_chat_relay_rooms", "Relay rooms.", len(hub.relay.rooms)),
             ("trio_chat_waiting_bytes", "Bytes waiting in outboxes.", self._waiting_bytes()),
             ("trio_chat_log_failing", "1 while the log refuses events.", int(hub.log_failing)),

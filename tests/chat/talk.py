@@ -10,6 +10,7 @@ import attrs
 import trio
 import trio_websocket
 
+from trio_chat.chat.policy import PolicyOf
 from trio_chat.config import Config
 from trio_chat.log.base import EventLog
 from trio_chat.log.memory import open_memory_log
@@ -52,6 +53,7 @@ async def talking(
     *,
     faults: Callable[[Callable[[], None]], None] | None = None,
     log: EventLog | None = None,
+    rooms: PolicyOf | None = None,
     **settings: Any,
 ) -> AsyncIterator[MemoryServer]:
     """A server in memory; with ``path`` on a SQLite file, whose work is done in the event loop."""
@@ -63,7 +65,7 @@ async def talking(
             )
         elif log is None:
             log = await stack.enter_async_context(open_memory_log(commit_through=through))
-        yield await stack.enter_async_context(open_memory_server(config(**settings), log=log))
+        yield await stack.enter_async_context(open_memory_server(config(**settings), log=log, rooms=rooms))
 
 
 class Client:

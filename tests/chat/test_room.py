@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from trio_chat.chat import limits
+from trio_chat.chat.policy import OnOverflow
 from trio_chat.chat.room import Member, Room, text_frame
 from trio_chat.chat.schema import User
 from trio_chat.log.base import Event, Position
@@ -23,6 +24,7 @@ class Box:
     taken: list[bytes] = attrs.Factory(list)
     forced: list[bytes] = attrs.Factory(list)
     window_bits: int = 0
+    finished: bool = False
 
     def offer(self, data: bytes) -> bool:
         if not self.full:
@@ -133,6 +135,41 @@ def test_an_outbox_that_refuses_makes_its_member_fall_behind() -> None:
     assert (slow.cursor, slow.live, behind.members) == (1, False, [slow])
     assert [payload_of(data) for data in box.forced] == [b'{"op":"lagging","room":"lobby","seq":1}']
     assert others.taken == [b"1,", b"2,", b"3,"]
+
+
+@pytest.mark.parametrize("on_overflow", ["catch_up", "block"])
+def test_a_room_that_blocks_knows_whom_its_senders_wait_for(on_overflow: OnOverflow) -> None:
+    """A member whose outbox refuses is waited for until it has caught up or has left; one whose outbox is
+    finished is not, and one that is behind for another reason neither."""
+    room = Room("lobby", Position("epoch", 0), on_overflow)
+    (slow, box, _), (gone, other, _), (ended, third, _) = join(room), join(room, user=BOB), join(room)
+    box.full = other.full = third.full = third.finished = True
+    late, _, _ = join(room, cursor=-1)
+    room.publish(1, events(1, 1))
+    pass_over(room)
+    assert list(room.full) == ([slow, gone] if on_overflow == "block" else [])
+    assert not any(member.live for member in (slow, gone, ended, late))
+    room.leave(gone)
+    room.caught_up(slow)
+    assert slow.live
+    assert not room.full
+    room.publish(7, events(7, 1))
+    assert not any((slow.live, room.full))
+
+
+def test_a_room_that_disconnects_does_so() -> None:
+    """A member whose outbox refuses is ended and gets nothing more, not even a word; nobody else is."""
+    room, ends = Room("lobby", Position("epoch", 0), "disconnect"), []
+    box, behind = Box(full=True), Behind()
+    slow, _ = room.join(ANN, box, behind, 0, lambda: ends.append("slow"))
+    room.join(BOB, fine := Box(), behind, 0, lambda: ends.append("fine"))
+    for seq in (1, 2):
+        room.publish(seq, events(seq, 1))
+        pass_over(room)
+    assert (ends, behind.members, slow.live, box.forced) == (["slow"], [], False, [])
+    assert fine.taken == events(1, 2)
+    room.publish(7, events(7, 1))
+    assert ends == ["slow"]
 
 
 def test_a_hole_makes_everybody_fall_behind() -> None:

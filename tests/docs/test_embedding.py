@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 import pytest
@@ -21,6 +21,7 @@ import trio_websocket
 
 import trio_chat
 from trio_chat import LocalRoom
+from trio_chat.chat.policy import OnOverflow
 from trio_chat.log.memory import open_memory_log
 from trio_chat.testing import MemoryClient, MemoryServer, open_memory_server
 
@@ -227,6 +228,9 @@ async def test_the_policies() -> None:
     """The function answers for every room, and the table has all that a policy says, with its defaults."""
     assert page.policy_of("news-today").keep_days == 30
     assert page.policy_of("lobby") == trio_chat.RoomPolicy()
+    used = {page.policy_of(name).on_overflow for name in ("lobby", "news-today", "pipeline-1")}
+    described = PAGE.section("Policies for rooms").partition("three ways")[2]
+    assert {row[0] for row in table(described)} == used == set(get_args(OnOverflow))
     rows = {row[0]: row[1].partition(":")[0] for row in table(PAGE.section("Policies for rooms"))}
     assert rows == {field.name: str(field.default) for field in attrs.fields(trio_chat.RoomPolicy)}
 

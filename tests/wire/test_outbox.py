@@ -193,6 +193,22 @@ async def test_what_on_drained_offers_is_written_by_the_same_writer() -> None:
     assert (peer.received, peer.writers) == (b"onetwothree", 1)
 
 
+async def test_its_end_is_told_once() -> None:
+    """Whether it is finished, shut, or finds its socket gone, whoever waits for it hears of it."""
+
+    def gone(data: bytes) -> int:
+        raise BrokenPipeError
+
+    for end in (Outbox.finish, Outbox.shut, lambda outbox: outbox.offer(b"data")):
+        told = []
+        outbox = Outbox(gone, lambda: None, 1000)
+        outbox.on_finished = lambda told=told, outbox=outbox: told.append(outbox.finished)
+        assert not outbox.finished
+        end(outbox)
+        outbox.shut()
+        assert told == [True]
+
+
 async def test_finishing_writes_what_waits_and_takes_no_more() -> None:
     """After `finish` what waits goes out, and whatever is offered later does not follow it."""
     peer = Peer()

@@ -7,8 +7,8 @@ The way of an event: `Hub.submit` -> committer (one batch, one commit) -> `Room.
 fan-out (`trio_chat.chat.fanout`). Rules:
 
 1. Nothing reaches a room, and no sender is acknowledged, before the log has stored it.
-2. The queue is bounded: when it is full whoever has something to submit waits (`Hub.ready`), and the senders
-   feel it.
+2. The queue is bounded: when it is full, whoever has something to submit waits (`Hub.ready`), and the senders
+   feel it. So do those of a room that has to wait for a member (``on_overflow="block"``).
 """
 
 import logging
@@ -26,7 +26,7 @@ from .fanout import FanOut
 from .guests import Guests
 from .local import LocalRoom, join
 from .pending import Pending
-from .policy import PolicyOf
+from .policy import PolicyOf, RoomPolicy
 from .relay import Relay
 from .retention import Retention
 from .room import Member, Room, text_frame
@@ -63,6 +63,7 @@ class Hub:
         self.relay = Relay(self._turns)
         self.signals: Signals = Signals()
         self.guests = Guests(log.secret, self.rng)
+        self._policy_of = policy_of or (lambda name: RoomPolicy())
         self.retention = Retention(log, policy_of, clock, self.trimmed) if policy_of is not None else None
         self.fan_out = FanOut(self._turns, self.page_bytes, self.release)
         self.rooms: dict[str, Room] = {}
@@ -79,6 +80,7 @@ class Hub:
         self._space: trio.Event | None = None
         self._nursery: trio.Nursery | None = None
         self._growth: dict[Room, trio.Event] = {}
+        self._senders: dict[Room, trio.Event] = {}
         self._local: dict[LocalRoom, None] = {}
         self.ended = False
         """`run` is over: nothing is stored and nothing happens any more."""
@@ -102,8 +104,9 @@ class Hub:
     def _end(self) -> None:
         """Let the members in process know: what they wait for will not come."""
         self.ended = True
-        for grown in self._growth.values():
-            grown.set()
+        for event in (*self._growth.values(), *self._senders.values(), self._space):
+            if event is not None:
+                event.set()
         for room in self._local:
             room.end()
 
@@ -122,7 +125,7 @@ class Hub:
             self._opening[name] = trio.Event()
             try:
                 position = await self.log.position(name)
-                room = Room(name, position)
+                room = Room(name, position, self._policy_of(name).on_overflow)
                 if position.head:
                     await self._prime(room)
                 room.trimmed(self._trimmed.get(name, position.first))
@@ -144,7 +147,9 @@ class Hub:
                     room.remember(body.user, body.id, body.text, event.seq, event.at_ms)
 
     def release(self, room: Room) -> None:
-        """Forget a room that nobody needs any more."""
+        """Forget a room that nobody needs any more; else its senders may have waited for who has left."""
+        if not room.full:
+            self._wake_senders(room)
         if not room.members and not room.pins and not room.pumping and self.rooms.get(room.name) is room:
             del self.rooms[room.name]
             self._growth.pop(room, None)
@@ -169,20 +174,35 @@ class Hub:
 
     # --- appending -----------------------------------------------------------------------------------
 
-    @property
-    def busy(self) -> bool:
-        """As many appends wait as may: `ready` before `submit`."""
-        return self._queued >= limits.MAX_WAITING_APPENDS
+    def takes(self, room: Room) -> bool:
+        """Whether an append to ``room`` can be submitted now. If not: `ready` before `submit`."""
+        return self._queued < limits.MAX_WAITING_APPENDS and not room.full
 
-    async def ready(self) -> None:
-        """Wait until an append can be submitted (by whoever is first)."""
-        while self.busy:
-            if self._space is None:
-                self._space = trio.Event()
-            await self._space.wait()
+    async def ready(self, member: Member) -> None:
+        """Wait until ``member`` can submit an append (if it is the first to), or till its outbox or the hub
+        ends."""
+        room = member.room
+        while not (self.takes(room) or member.outbox.finished or self.ended):
+            if room.full:
+                if room not in self._senders:
+                    self._senders[room] = trio.Event()
+                await self._senders[room].wait()
+            else:
+                if self._space is None:
+                    self._space = trio.Event()
+                await self._space.wait()
+
+    def let_go(self, member: Member) -> None:
+        """The member's outbox is finished: nobody need wait for it, and it need not wait for anybody."""
+        member.room.full.pop(member, None)
+        self._wake_senders(member.room)
+
+    def _wake_senders(self, room: Room) -> None:
+        if (freed := self._senders.pop(room, None)) is not None:
+            freed.set()
 
     def submit(self, pending: Pending) -> None:
-        """Queue an append. Raises `trio.WouldBlock` when the hub is `busy`."""
+        """Queue an append. Raises `trio.WouldBlock` when too many wait."""
         self._submit.send_nowait(pending)
         self._queued += 1
         pending.room.pins += 1
@@ -338,7 +358,9 @@ class Hub:
             self.fan_out.deliveries += len(frames)
             await trio.lowlevel.checkpoint()
         if member in room.members:
-            member.live = True
+            room.caught_up(member)
+            if not room.full:
+                self._wake_senders(room)
         return True
 
     async def _read_page(self, room: Room, after: int) -> tuple[int, list[bytes]]:

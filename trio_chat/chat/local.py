@@ -29,7 +29,7 @@ class Hub(Protocol):
     def signals(self) -> Signals: ...
     async def open_room(self, name: str) -> Room: ...
     def release(self, room: Room) -> None: ...
-    async def ready(self) -> None: ...
+    async def ready(self, member: Member) -> None: ...
     def submit(self, pending: Pending) -> None: ...
     async def grown(self, room: Room) -> None: ...
     async def next_page(self, room: Room, after: int) -> tuple[int, list[bytes]]: ...
@@ -39,6 +39,7 @@ class _NoOutbox:
     """Takes nothing: an in-process member is never live, it reads."""
 
     window_bits = 0
+    finished = False
 
     def offer(self, data: bytes) -> bool:
         return False
@@ -90,8 +91,9 @@ class LocalRoom:
         pending = Pending(append, self.room, self)
         self._results[pending] = None
         try:
-            await self._hub.ready()
-            self._hub.submit(pending)
+            await self._hub.ready(self._member)
+            if self._results[pending] is None:  # else the server has ended meanwhile
+                self._hub.submit(pending)
             while (result := self._results[pending]) is None:
                 await self._answered.wait()
         finally:

@@ -15,6 +15,8 @@ Rules:
    behind.
 3. A hole in what is published (another writer, a commit that took effect although it failed) makes everyone
    behind.
+4. What else a refusal means is the room's ``on_overflow`` (`trio_chat.chat.policy`), and is decided in
+   `_overflowed` alone.
 """
 
 from collections import Counter, OrderedDict, deque
@@ -27,6 +29,7 @@ import attrs
 from ..log.base import Event, Position
 from ..wire.frames import TEXT, compressed, frame
 from . import limits
+from .policy import OnOverflow
 from .schema import Lagging, User, encode, encode_event, event_prefix
 
 
@@ -39,6 +42,8 @@ class Outbox(Protocol):
 
     @property
     def window_bits(self) -> int: ...
+    @property
+    def finished(self) -> bool: ...
 
 
 def text_frame(data: bytes) -> bytes:
@@ -48,12 +53,13 @@ def text_frame(data: bytes) -> bytes:
 
 @attrs.define(eq=False)
 class Member:
-    """A session in a room. ``on_behind`` is called when it stops being live."""
+    """A session in a room. ``on_behind`` is called when it stops being live, ``disconnect`` to end it."""
 
     room: "Room"
     user: User
     outbox: Outbox
     on_behind: Callable[["Member"], None]
+    disconnect: Callable[[], None]
     cursor: int
     live: bool = False
 
@@ -76,14 +82,17 @@ class Sent:
 class Room:
     """See the module. Created by the hub with the log's position."""
 
-    def __init__(self, name: str, position: Position) -> None:
+    def __init__(self, name: str, position: Position, on_overflow: OnOverflow = "catch_up") -> None:
         self.name = name
+        self.on_overflow = on_overflow
         self.epoch = position.epoch
         self.head = position.head
         self.first = position.first
         """The oldest ``seq`` that is kept."""
         self.topic = ""
         self.members: dict[Member, None] = {}
+        self.full: dict[Member, None] = {}
+        """The members that senders have to wait for."""
         self.users: dict[str, tuple[User, int]] = {}
         self.delivered = position.head
         """The last seq that the fan-out has passed over all members with."""
@@ -204,8 +213,23 @@ class Room:
         for member in within:
             member.fall_behind()
         for member in refused:
-            member.outbox.force(text_frame(encode(Lagging(room=self.name, seq=member.cursor))))
-            member.fall_behind()
+            self._overflowed(member)
+
+    def _overflowed(self, member: Member) -> None:
+        """The member can't keep up."""
+        if self.on_overflow == "disconnect":
+            member.live = False
+            member.disconnect()
+            return
+        if self.on_overflow == "block" and not member.outbox.finished:
+            self.full[member] = None
+        member.outbox.force(text_frame(encode(Lagging(room=self.name, seq=member.cursor))))
+        member.fall_behind()
+
+    def caught_up(self, member: Member) -> None:
+        """The member has come to the head: it is live (again)."""
+        member.live = True
+        self.full.pop(member, None)
 
     def skip_to_head(self) -> None:
         """Give up on delivering what the tail has no more: members get it from the log."""
@@ -217,10 +241,15 @@ class Room:
     # --- members -----------------------------------------------------------------------------------
 
     def join(
-        self, user: User, outbox: Outbox, on_behind: Callable[[Member], None], cursor: int
+        self,
+        user: User,
+        outbox: Outbox,
+        on_behind: Callable[[Member], None],
+        cursor: int,
+        disconnect: Callable[[], None] = lambda: None,
     ) -> tuple[Member, bool]:
         """Add a member at ``cursor``, live if that is the head; and whether its user was not there before."""
-        member = Member(self, user, outbox, on_behind, cursor, live=cursor == self.head)
+        member = Member(self, user, outbox, on_behind, disconnect, cursor, live=cursor == self.head)
         self.members[member] = None
         if outbox.window_bits:
             self._windows[outbox.window_bits] += 1
@@ -231,6 +260,7 @@ class Room:
         if member not in self.members:
             return False
         del self.members[member]
+        self.full.pop(member, None)
         member.live = False
         if bits := member.outbox.window_bits:
             self._windows[bits] -= 1

@@ -116,7 +116,9 @@ class Session:
             request = self._decode(opcode, payload)
             if request is None:
                 continue
-            if isinstance(request, _WAITING) or (isinstance(request, schema.Say) and self._hub.busy):
+            if isinstance(request, _WAITING) or (
+                isinstance(request, schema.Say) and not self._can_be_said(request)
+            ):
                 return messages[index:]
             if self._config.rate:
                 self._bucket.take(trio.current_time(), schema.cost(len(payload)))
@@ -142,8 +144,10 @@ class Session:
             if isinstance(request, _WAITING):
                 await self._answer(request, _WAITING_OPERATIONS[type(request)].__get__(self))
             else:
-                if isinstance(request, schema.Say):
-                    await self._hub.ready()
+                if isinstance(request, schema.Say) and not self._can_be_said(request):
+                    await self._hub.ready(self._member(request.room))
+                    if self._outbox.finished:
+                        return
                 self._carry_out(request)
 
     async def settle(self) -> None:
@@ -321,8 +325,10 @@ class Session:
             self._hub.release(room)
             return
         cursor, recovered = starting_point(room, request)
-        member, came = room.join(self.user, self._outbox, self._fell_behind, cursor)
+        member, came = room.join(self.user, self._outbox, self._fell_behind, cursor, self._disconnect)
         self._members[name] = member
+        if room.on_overflow == "block":
+            self._outbox.on_finished = self._let_go
         self._reply(
             schema.Joined(
                 re=request.id,
@@ -347,6 +353,13 @@ class Session:
             self._behind = deque()
         self._behind.append(member)
         self._outbox.wake()
+
+    def _disconnect(self) -> None:
+        self._connection.close(1013, "this client reads too slowly for the room", forget=True)
+
+    def _let_go(self) -> None:
+        for member in self._members.values():
+            self._hub.let_go(member)
 
     def _leave(self, request: schema.Leave) -> None:
         member = self._member(request.room)
@@ -375,6 +388,13 @@ class Session:
         self._reply(schema.RoomList(re=request.id, rooms=rooms[: limits.MAX_LISTED_ROOMS]))
 
     # --- messages ----------------------------------------------------------------------------------------
+
+    def _can_be_said(self, request: schema.Say) -> bool:
+        """Whether the hub takes it now; what will be refused needs no place there."""
+        try:
+            return self._hub.takes(self._member(request.room).room)
+        except Refusal:
+            return True
 
     def _say(self, request: schema.Say) -> None:
         member = self._member(request.room)

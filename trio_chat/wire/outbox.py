@@ -41,7 +41,7 @@ class Outbox:
 
     __slots__ = (
         "_begun", "_flushed", "_queue", "_start_writer", "_try_send", "max_bytes",
-        "overflowed", "progressed", "waiting_bytes",
+        "on_finished", "overflowed", "progressed", "waiting_bytes",
         "window_bits",
     )  # fmt: skip
 
@@ -62,6 +62,8 @@ class Outbox:
         """`force` found no place even so: what was promised can't be kept, the connection has to go."""
         self.progressed = False
         """The writer got bytes out since somebody last set this to False: the peer reads."""
+        self.on_finished: Callable[[], None] | None = None
+        """Called once when the outbox is `finished`, for whatever reason."""
         self._queue: tuple[trio.MemorySendChannel[bytes], trio.MemoryReceiveChannel[bytes]] | None = None
         self._flushed: trio.Event | None = None
         self._begun = False
@@ -141,6 +143,14 @@ class Outbox:
         """Take nothing more; what waits is still written."""
         self._try_send = _swallow
         self._start_writer = None
+        if (tell := self.on_finished) is not None:
+            self.on_finished = None
+            tell()
+
+    @property
+    def finished(self) -> bool:
+        """Nothing offered now will arrive."""
+        return self._start_writer is None
 
     def shut(self) -> None:
         """Forget what waits and take nothing more: the connection is dead."""
