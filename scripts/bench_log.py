@@ -32,7 +32,7 @@ import trio
 
 from trio_chat.chat.policy import RoomPolicy
 from trio_chat.chat.retention import Retention
-from trio_chat.log import open_memory_log, open_sqlite_log, sqlite, sqlite_file
+from trio_chat.log import open_memory_log, open_sqlite_log, sqlite, sqlite_commit, sqlite_file
 from trio_chat.log.base import Append, Event, EventLog
 
 BATCHES = (1, 16, 50, 200)
@@ -115,8 +115,8 @@ def by_json(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> N
 
 
 def by_values(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
-    places, values = sqlite._padded(list(chain.from_iterable(rows)), 6)
-    connection.execute(sqlite._insert(places), values)
+    places, values = sqlite_commit.padded_rows(list(chain.from_iterable(rows)), 6)
+    connection.execute(sqlite_commit.insert_events(places), values)
 
 
 def database(directory: str, sync: str) -> sqlite3.Connection:

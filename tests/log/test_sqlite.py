@@ -16,7 +16,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_chat.log import open_sqlite_log, sqlite, sqlite_file, sqlite_trim
+from trio_chat.log import open_sqlite_log, sqlite, sqlite_commit, sqlite_file, sqlite_trim
 from trio_chat.log.base import Append, LogError, LogUnavailable
 from trio_chat.log.seams import in_event_loop
 
@@ -560,7 +560,7 @@ async def test_it_runs_without_threads_under_a_mock_clock(
 
 async def test_forgetting_rooms_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With more rooms than are kept in memory, numbers go on from the file."""
-    monkeypatch.setattr(sqlite, "MAX_KNOWN_ROOMS", 3)
+    monkeypatch.setattr(sqlite_commit, "MAX_KNOWN_ROOMS", 3)
     async with open_sqlite_log(tmp_path / "log.db", sync="normal") as log:
         for n in range(1, 4):
             for i in range(5):
@@ -667,9 +667,9 @@ VALUES = {"room": "lobby", "seq": 5, "limit": 10, "kind0": "message", "kind1": "
     (sqlite._select_page(None, backward=True), VALUES),
     (sqlite._select_page(1, backward=False), VALUES),
     (sqlite._select_page(2, backward=True), VALUES),
-    (sqlite._SELECT_ROOM, ("lobby",)),
+    (sqlite_commit.SELECT_ROOM, ("lobby",)),
     (sqlite._SELECT_ROOMS, (10,)),
-    (sqlite._select_keys(2), (None,) * 6),
+    (sqlite_commit.select_keys(2), (None,) * 6),
     (sqlite_trim._SELECT_KEPT, ("lobby", 10)),
     (sqlite_trim._DELETE, (1, 5)),
 ])  # fmt: skip
@@ -689,8 +689,8 @@ def test_every_query_finds_its_way_by_an_index(
 
 def test_an_append_that_is_new_is_one_statement() -> None:
     """The hot path lets go of the GIL once a batch: see the module's rules."""
-    log = sqlite._Commit(connection := Recorder(), {}, 1000)  # type: ignore[arg-type]
-    log._known["lobby"] = sqlite._Room(1, 1, 7, 900, 900)
+    log = sqlite_commit.Commit(connection := Recorder(), {}, 1000)  # type: ignore[arg-type]
+    log._known["lobby"] = sqlite_commit.RoomRow(1, 1, 7, 900, 900)
     assert [done.seq for done in log.store([said(key="a"), Append("lobby", "topic", "}")])] == [8, 9]
     assert len(connection.statements) == 1
 

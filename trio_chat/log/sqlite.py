@@ -1,6 +1,7 @@
 """The SQLite engine: one file, one writer, group commit in a worker thread.
 
-Owns the SQL of appending and reading; that of trimming is in `trio_chat.log.sqlite_trim`. Rules:
+Owns the connections, the threads' turns and the SQL of reading; that of appending is in
+`trio_chat.log.sqlite_commit`, that of trimming in `trio_chat.log.sqlite_trim`. Rules:
 
 - The event loop never waits for the disk: all SQLite runs in worker threads, the writer's one at a time, the
   readers' (`MAX_READERS`) on connections of their own, so that a read never waits for a commit.
@@ -12,17 +13,16 @@ Owns the SQL of appending and reading; that of trimming is in `trio_chat.log.sql
 - A connection that failed is closed, and what was known about the rooms is forgotten with it; the next
   operation begins afresh from the file. So a commit that failed after it took effect does no harm, and a disk
   that is back is used at once.
-- Values are bound, never put through JSON on the way in: SQLite's JSON functions end a string at ``\\u0000``.
 """
 
 import math
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from functools import cache, partial
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 import trio
@@ -31,7 +31,8 @@ from trio_chat.log import sqlite_trim
 from trio_chat.log.base import Append, Appended, Event, Kept, LogUnavailable, Position
 from trio_chat.log.paging import page
 from trio_chat.log.seams import CommitThrough, Runner, commit_plainly, in_thread
-from trio_chat.log.sqlite_file import ACTIVE_STEP_MS, LogFile, Sync, open_file, reason
+from trio_chat.log.sqlite_commit import Commit, RoomRow, select_room
+from trio_chat.log.sqlite_file import LogFile, Sync, open_file, reason
 from trio_chat.log.writer_thread import WriterThread
 
 T = TypeVar("T")
@@ -39,35 +40,11 @@ T = TypeVar("T")
 MAX_READERS = 4
 """Reads at a time, and read connections. A page takes about 0.1 ms; more would only take turns at the GIL."""
 
-MAX_ROWS = 128
-"""Events in one INSERT: 6 values each, below the 999 that every build of SQLite can bind."""
-
 MAX_CHUNK = 64
 """Events fetched in one step; what a page reads beyond its ``max_bytes`` is less than this."""
 
-MAX_KNOWN_ROOMS = 10_000
-"""Rooms whose heads are kept in memory, about 200 bytes each; beyond it all are forgotten and read again."""
-
 _decode_rows = msgspec.json.Decoder(list[tuple[int, int, str, str]]).decode
 _decode_rooms = msgspec.json.Decoder(list[tuple[int, str, int]]).decode
-_decode_found = msgspec.json.Decoder(list[tuple[int, int, int]]).decode
-
-
-class _Room(NamedTuple):
-    """A room as the file has it after the last commit."""
-
-    id: int
-    first: int
-    head: int
-    at_ms: int
-    active_at_ms: int
-
-
-_SELECT_ROOM = """
-SELECT id, first, coalesce(seq, first - 1), coalesce(at_ms, active_at_ms), active_at_ms
-FROM rooms LEFT JOIN events ON room = id AND seq = (SELECT max(seq) FROM events WHERE room = id)
-WHERE name = ?
-"""
 
 _SELECT_ROOMS = """
 SELECT json_group_array(json_array(coalesce(at_ms, active_at_ms), name, coalesce(seq, first - 1))) FROM (
@@ -75,23 +52,6 @@ SELECT json_group_array(json_array(coalesce(at_ms, active_at_ms), name, coalesce
     LEFT JOIN events ON room = id AND seq = (SELECT max(seq) FROM events WHERE room = id)
 )
 """
-
-
-@cache
-def _insert(rows: int) -> str:
-    """An INSERT of up to ``rows`` events; unused places are filled with NULL."""
-    places = ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)
-    return f"INSERT INTO events SELECT * FROM (VALUES {places}) WHERE column1 IS NOT NULL"
-
-
-@cache
-def _select_keys(keys: int) -> str:
-    """Find up to ``keys`` (number, room id, key): an array of [number, seq, at_ms] of the stored ones."""
-    places = ", ".join(["(?, ?, ?)"] * keys)
-    return f"""
-    SELECT json_group_array(json_array(column1, seq, at_ms)) FROM (VALUES {places})
-    CROSS JOIN events INDEXED BY events_by_key ON room = column2 AND key = column3
-    """
 
 
 @cache
@@ -115,13 +75,6 @@ def _select_page(kinds: int | None, *, backward: bool) -> str:
         nearest = each if kinds == 1 else f"SELECT seq FROM ({each}) {order}"
         found = f"SELECT seq, at_ms, kind, body FROM events WHERE room = {room} AND seq IN ({nearest})"
     return f"SELECT json_group_array(json_array(seq, at_ms, kind, body)) FROM ({found})"
-
-
-def _padded(values: list[object], width: int) -> tuple[int, list[object]]:
-    """``values`` filled with NULL to a power of two of rows, so that few statements have to be prepared."""
-    rows = len(values) // width
-    places = 1 << (rows - 1).bit_length()
-    return places, values + [None] * (width * (places - rows))
 
 
 class SQLiteLog:
@@ -150,7 +103,7 @@ class SQLiteLog:
         self._in_doubt = False
         """A sync has failed since the write-ahead log last reached the file."""
         # Written only by the writer's thread, after a commit; looked into from anywhere.
-        self._known: dict[str, _Room] = {}
+        self._known: dict[str, RoomRow] = {}
 
     @property
     def secret(self) -> bytes:
@@ -275,7 +228,7 @@ class SQLiteLog:
     def _append(self, batch: list[Append]) -> list[Appended]:
         results: list[Appended] = []
         with self._changing() as connection:
-            commit = _Commit(connection, self._known, int(self._clock() * 1000))
+            commit = Commit(connection, self._known, int(self._clock() * 1000))
             self._commit_through(lambda: results.extend(commit.store(batch)))
             if self._file.syncs_itself:
                 self._sync(connection)
@@ -296,7 +249,7 @@ class SQLiteLog:
 
     def _trim(self, name: str, through: int, limit: int) -> int:
         with self._changing() as connection:
-            room = self._known.get(name) or _select_room(connection, name)
+            room = self._known.get(name) or select_room(connection, name)
             if room is None:
                 return 1
             first = min(through, room.head, room.first + limit - 1) + 1
@@ -312,9 +265,9 @@ class SQLiteLog:
         with self._changing() as connection:
             return sqlite_trim.give_back(connection)
 
-    def _find_room(self, name: str) -> _Room | None:
+    def _find_room(self, name: str) -> RoomRow | None:
         with self._connection(self._readers, query_only=True) as connection:
-            return _select_room(connection, name)
+            return select_room(connection, name)
 
     def _read(
         self,
@@ -351,11 +304,6 @@ class SQLiteLog:
         return [(name, latest[name][1]) for name in ranked[:limit]]
 
 
-def _select_room(connection: sqlite3.Connection, name: str) -> _Room | None:
-    found = connection.execute(_SELECT_ROOM, (name,)).fetchone()
-    return _Room._make(found) if found else None
-
-
 def _fetch(
     connection: sqlite3.Connection,
     select: str,
@@ -376,101 +324,6 @@ def _fetch(
         if len(rows) < chunk:
             return
         beyond = rows[-1][0]
-
-
-class _Commit:
-    """The storing of one batch: ``known`` is what is known about the rooms, and is kept up to date."""
-
-    def __init__(self, connection: sqlite3.Connection, known: dict[str, _Room], now_ms: int) -> None:
-        self._connection = connection
-        self._known = known
-        self._now_ms = now_ms
-
-    def store(self, batch: list[Append]) -> list[Appended]:
-        """Store ``batch``, all or nothing; after an error the connection may be inside a transaction."""
-        if len(batch) <= MAX_ROWS and self._is_plain({append.room for append in batch}):
-            with suppress(sqlite3.IntegrityError):  # a key of the batch is stored already
-                return self._store_at_once(batch)
-        return self._store_carefully(batch)
-
-    def _is_plain(self, names: Iterable[str]) -> bool:
-        stale_ms = self._now_ms - ACTIVE_STEP_MS
-        return all((room := self._known.get(name)) and room.active_at_ms > stale_ms for name in names)
-
-    def _store_at_once(self, batch: list[Append]) -> list[Appended]:
-        """One statement, which commits itself: the thread lets go of the GIL once."""
-        rooms, values, results = _number(batch, self._known, {}, self._now_ms)
-        places, padded = _padded(values, 6)
-        self._execute(_insert(places), padded)
-        self._remember(rooms)
-        return results
-
-    def _store_carefully(self, batch: list[Append]) -> list[Appended]:
-        """One transaction that takes nothing from memory: for new rooms, long silent ones, and known keys."""
-        self._execute("BEGIN IMMEDIATE")
-        rooms = {name: self._room(name) for name in dict.fromkeys(append.room for append in batch)}
-        after, values, results = _number(batch, rooms, self._stored(batch, rooms), self._now_ms)
-        for start in range(0, len(values), MAX_ROWS * 6):
-            places, padded = _padded(values[start : start + MAX_ROWS * 6], 6)
-            self._execute(_insert(places), padded)
-        rooms |= after
-        for name, room in after.items():
-            if room.at_ms - room.active_at_ms >= ACTIVE_STEP_MS:
-                self._execute("UPDATE rooms SET active_at_ms = ? WHERE id = ?", (room.at_ms, room.id))
-                rooms[name] = room._replace(active_at_ms=room.at_ms)
-        self._execute("COMMIT")
-        self._remember(rooms)
-        return results
-
-    def _room(self, name: str) -> _Room:
-        found = _select_room(self._connection, name)
-        if found is None:
-            self._execute("INSERT INTO rooms (name, active_at_ms) VALUES (?, ?)", (name, self._now_ms))
-            found = _select_room(self._connection, name)
-        assert found is not None
-        return found
-
-    def _stored(self, batch: list[Append], rooms: dict[str, _Room]) -> dict[tuple[str, str], Appended]:
-        """Which keys of the batch have an event already."""
-        found: dict[tuple[str, str], Appended] = {}
-        keyed = [(append.room, append.key) for append in batch if append.key is not None]
-        for start in range(0, len(keyed), MAX_ROWS):
-            numbered = enumerate(keyed[start : start + MAX_ROWS], start)
-            places, padded = _padded([v for i, (room, key) in numbered for v in (i, rooms[room].id, key)], 3)
-            (rows,) = self._connection.execute(_select_keys(places), padded).fetchone()
-            found.update((keyed[i], Appended(seq, at_ms)) for i, seq, at_ms in _decode_found(rows))
-        return found
-
-    def _execute(self, sql: str, values: Sequence[object] = ()) -> None:
-        self._connection.execute(sql, values)
-
-    def _remember(self, rooms: dict[str, _Room]) -> None:
-        if len(self._known) + len(rooms) > MAX_KNOWN_ROOMS:
-            self._known.clear()
-        self._known.update(rooms)
-
-
-def _number(
-    batch: list[Append], rooms: dict[str, _Room], stored: dict[tuple[str, str], Appended], now_ms: int
-) -> tuple[dict[str, _Room], list[object], list[Appended]]:
-    """Give each append its ``seq`` and time: the rooms afterwards, the values to insert, the results."""
-    after: dict[str, _Room] = {}
-    values: list[object] = []
-    results: list[Appended] = []
-    for append in batch:
-        name, key = append.room, append.key
-        room = after.get(name) or rooms[name]
-        if key is not None and (first := stored.get((name, key))) is not None:
-            results.append(Appended(first.seq, first.at_ms, duplicate=True))
-            continue
-        seq, at_ms = room.head + 1, max(now_ms, room.at_ms)
-        after[name] = room._replace(head=seq, at_ms=at_ms)
-        values += (room.id, seq, at_ms, append.kind, key, append.body)
-        done = Appended(seq, at_ms)
-        results.append(done)
-        if key is not None:
-            stored[name, key] = done
-    return after, values, results
 
 
 def _nothing() -> None:
