@@ -307,7 +307,7 @@ async def test_a_room_of_which_nothing_is_kept_lives_on(autojump_clock: MockCloc
     """Head and epoch stay, with members and without, through a restart; the numbers go on."""
     epochs = set()
     for head in (5, 6):
-        async with serving(tmp_path / "log.db", keep_events=0, keep_days=0.001) as server:
+        async with serving(tmp_path / "log.db", keep_events=0, keep_days=0.0005) as server:
             async with client(server) as ann:
                 if head == 5:
                     await said(server, 5)
@@ -381,7 +381,7 @@ async def test_a_member_that_reads_while_the_log_is_trimmed_misses_nothing_silen
 
 
 async def test_an_id_is_known_as_long_as_its_event_is_kept(autojump_clock: MockClock) -> None:
-    """Sent again within five minutes it changes nothing, however little the room keeps; once its event is
+    """Sent again within a minute it changes nothing, however little the room keeps; once its event is
     gone it is a new one."""
     async with serving(keep_events=1) as server, clients(server, "ann") as (ann,):
         assert await ann.say("once", id="m1") == 1

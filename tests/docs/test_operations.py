@@ -244,7 +244,7 @@ def test_numbers_in_the_text_are_the_real_ones() -> None:
         f"more than {door.UPGRADE_SECONDS:g} seconds; the client got 503",
         f"at most {sqlite_file.MAX_WAL_BYTES >> 20} MiB after a burst",
         f"for more than {sqlite_file.BUSY_SECONDS:g} seconds",
-        f"never in its first {retention.MIN_KEPT_SECONDS / 60:g} minutes",
+        f"never in its first {retention.MIN_KEPT_SECONDS:g} seconds",
         f"oldest end, {retention.BATCH} at a time",
         f"Free space beyond {sqlite_trim.FREE_PAGES * 4096 >> 20} MiB, or an eighth of the file",
     ):

@@ -20,16 +20,15 @@ from typing import Final, TypeVar
 import trio
 
 from ..log.base import EventLog, Kept, LogUnavailable
-from . import limits
 from .policy import PolicyOf
 
 T = TypeVar("T")
 
 logger = logging.getLogger("trio_chat.retention")
 
-SWEEP_SECONDS: Final = 60.0
+SWEEP_SECONDS: Final = 30.0
 """The pause between two sweeps over all rooms."""
-MIN_KEPT_SECONDS: Final = limits.RESEND_SECONDS
+MIN_KEPT_SECONDS: Final = 60.0
 BATCH: Final = 100
 """Events in one step: some 0.4 ms of the writer's time where keys begin with the time, 1.2 ms where they are
 random, in a log of 300,000 events (see ``scripts/bench_log.py trim``)."""
