@@ -7,6 +7,7 @@ ends)``. Tells it: ``("opening", n)``, ``("ready", ...)``, ``("tick", ...)``, ``
 ...)``, or ``("failed", line)``. Ends by itself when the coordinator is gone.
 """
 
+import contextlib
 import gc
 import resource
 import signal
@@ -55,7 +56,8 @@ def work(index: int, settings: Settings, pipe: Pipe) -> None:
         raise_descriptor_limit()
         Worker(index, settings, pipe).run()
     except OpenError as error:
-        pipe.send(("failed", str(error)))
+        with contextlib.suppress(BrokenPipeError):  # another worker has said it, and the coordinator is gone
+            pipe.send(("failed", str(error)))
     except (CoordinatorGone, BrokenPipeError):
         pass
 

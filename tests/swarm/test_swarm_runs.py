@@ -129,6 +129,14 @@ async def test_nobody_listens() -> None:
     assert (status, errors) == (1, f"swarm: connection refused: nothing listens on 127.0.0.1:{port}\n")
 
 
+async def test_a_host_that_is_not_there_is_one_line() -> None:
+    """However many workers find out."""
+    status, _, errors = await swarm("ws://no-such-host.invalid/", *LOAD, "--quiet", "--processes", "2")
+    assert status == 1
+    assert errors.startswith("swarm: no-such-host.invalid: ")
+    assert errors.count("\n") == 1
+
+
 async def test_a_limit_of_the_server_is_told_with_advice() -> None:
     """429 names the option that raises the limit."""
 
