@@ -366,7 +366,7 @@ WRONG = [
     pytest.param('{"op":"hello","name":"a\\nb"}', "bad_request", "name", id="name with a line feed"),
     pytest.param('{"op":"hello","name":7}', "bad_request", "name", id="name is a number"),
     pytest.param('{"op":"hello","token":"x"}', "bad_token", "token", id="token"),
-    pytest.param('{"op":"ping","x":' + "[" * 5000 + "]" * 5000 + "}", "bad_request", "", id="deep"),
+    pytest.param('{"op":"ping","x":' + "[" * 30000 + "]" * 30000 + "}", "bad_request", "", id="deep"),
 ]
 
 
