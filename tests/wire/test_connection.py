@@ -514,6 +514,28 @@ async def test_a_flood_of_control_frames_is_slowed_down_and_then_closed(
         assert pongs == pytest.approx(answered, abs=2)
 
 
+async def test_a_busy_server_does_not_forgive_a_flood(
+    autojump_clock: MockClock, server: MemoryServer
+) -> None:
+    """A turn of the event loop that takes a while makes a control frame late, but not its client patient."""
+
+    async def be_busy() -> None:
+        while True:
+            await trio.sleep(0.1)
+            autojump_clock.jump(0.05)
+
+    async with open_peer(server, "/relay/a") as peer:
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(be_busy)
+            nursery.start_soon(peer.stream.send_all, client(FIN | 10) * 20 * MAX_DELAYED_CONTROLS)
+            *_, close = await peer.rest()
+            nursery.cancel_scope.cancel()
+        assert isinstance(close, CloseConnection)
+        assert close.code == 4029
+        assert trio.current_time() - began < 20
+
+
 async def test_a_flood_of_pings_is_told_when_to_come_back(
     autojump_clock: MockClock, server: MemoryServer
 ) -> None:

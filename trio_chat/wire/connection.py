@@ -40,7 +40,8 @@ MAX_CONTROLS = 200
 """Control frames of one client per second, and at once: beyond that they wait, and what follows them too. A
 ping costs some 60 us, and nobody needs more than one in a few seconds."""
 MAX_DELAYED_CONTROLS = 10 * CONTROLS_PER_SECOND
-"""How many in a row have to wait, 10 seconds' worth, before the connection is closed with 4029."""
+"""How many may have to wait, 10 seconds' worth, without a rest that gives all of `MAX_CONTROLS` back; then
+the connection is closed with 4029."""
 CLOSE_SECONDS = 5.0
 """How long writing what waits and the closing handshake may take together, before the connection is cut."""
 SETTLE_SECONDS = 1.0
@@ -338,11 +339,11 @@ class Connection(trio.abc.Stream):
     async def _pace_controls(self) -> None:
         """Delay a client that sends too many pings and pongs; end one that won't stop."""
         now = trio.current_time()
+        if self._controls_until <= now:  # it has rested; that we were late ourselves is no rest
+            self._controls_delayed = 0
         self._controls_until = max(now, self._controls_until) + 1 / CONTROLS_PER_SECOND
         early = self._controls_until - now - MAX_CONTROLS / CONTROLS_PER_SECOND
-        if early <= 0:
-            self._controls_delayed = 0
-        elif self.close_code is None:
+        if early > 0 and self.close_code is None:
             self._controls_delayed += 1
             if self._controls_delayed > MAX_DELAYED_CONTROLS:
                 self.close(
