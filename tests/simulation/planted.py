@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import count
 from unittest import mock
 
 import trio
@@ -9,9 +10,25 @@ import trio
 from trio_chat.chat import session
 from trio_chat.chat.hub import Hub
 from trio_chat.chat.pending import Pending
+from trio_chat.chat.relay import RelayMember
 from trio_chat.chat.room import Member, Room
 from trio_chat.chat.schema import Join
+from trio_chat.chat.session import Session
+from trio_chat.client_room import Inbox
 from trio_chat.log.base import Append, Appended, LogUnavailable
+from trio_chat.server import Server
+from trio_chat.wire.connection import Connection
+from trio_chat.wire.outbox import Outbox
+
+
+class _Deaf:
+    """An origin that doesn't hear what became of its append."""
+
+    def stored(self, pending: Pending, appended: Appended) -> None:
+        pass
+
+    def refused(self, pending: Pending, reason: str) -> None:
+        pass
 
 
 @contextmanager
@@ -142,15 +159,190 @@ def secret_stays_secret() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def acknowledged_before_commit() -> Iterator[None]:
+    """The sender is told the seq that its message will have, if all goes well."""
+    real = Hub.submit
+    promised: dict[tuple[Hub, str], int] = {}
+
+    def submit(hub: Hub, pending: Pending) -> None:
+        real(hub, pending)
+        place = hub, pending.room.name
+        promised[place] = max(promised.get(place, 0), pending.room.head) + 1
+        pending.origin.stored(pending, Appended(promised[place], int(hub.clock() * 1000)))
+        pending.origin = _Deaf()
+
+    with mock.patch.object(Hub, "submit", submit):
+        yield
+
+
+@contextmanager
+def keys_die_with_the_server() -> Iterator[None]:
+    """A message that is sent again after a crash or a restart is another message."""
+    real = Hub.submit
+    lives: dict[Hub, int] = {}
+    numbers = count()
+
+    def submit(hub: Hub, pending: Pending) -> None:
+        if pending.append.key is not None:
+            life = lives.setdefault(hub, next(numbers)) if hub not in lives else lives[hub]
+            pending.append.key = f"{life} {pending.append.key}"
+        real(hub, pending)
+
+    with mock.patch.object(Hub, "submit", submit):
+        yield
+
+
+@contextmanager
+def laggard_forgotten() -> Iterator[None]:
+    """A member that has to wait for its outbox once more while it catches up is not thought of again."""
+    real = Hub.catch_up
+
+    async def catch_up(hub: Hub, member: Member) -> bool:
+        await real(hub, member)
+        return True
+
+    with mock.patch.object(Hub, "catch_up", catch_up):
+        yield
+
+
+@contextmanager
+def live_too_early() -> Iterator[None]:
+    """A member that catches up counts as live after its first page."""
+
+    async def catch_up(hub: Hub, member: Member) -> bool:
+        last, frames = await hub.next_page(member.room, member.cursor)
+        if member in member.room.members:
+            if not member.outbox.offer(b"".join(frames)):
+                return False
+            member.cursor = max(last, member.cursor)
+            member.live = True
+        return True
+
+    with mock.patch.object(Hub, "catch_up", catch_up):
+        yield
+
+
+@contextmanager
+def no_bound() -> Iterator[None]:
+    """Whatever waits, an outbox takes more."""
+    real = Outbox.__init__
+
+    def init(
+        outbox: Outbox, try_send: Callable[[bytes], int], start: Callable[[], None], size: int, bits: int
+    ) -> None:
+        real(outbox, try_send, start, 1 << 40, bits)
+
+    with mock.patch.object(Outbox, "__init__", init):
+        yield
+
+
+@contextmanager
+def writers_stay() -> Iterator[None]:
+    """A writer that has nothing more to write does not end."""
+    real = Outbox.run
+
+    async def run(outbox: Outbox, *rest: object) -> None:
+        await real(outbox, *rest)  # type: ignore[arg-type]
+        await trio.sleep_forever()
+
+    with mock.patch.object(Outbox, "run", run):
+        yield
+
+
+@contextmanager
+def ghosts_stay() -> Iterator[None]:
+    """A connection that is cut stays a member of its rooms."""
+    real = Session.on_closed
+
+    def on_closed(closed: Session) -> None:
+        if closed._connection.close_code != 1006:
+            real(closed)
+
+    with mock.patch.object(Session, "on_closed", on_closed):
+        yield
+
+
+@contextmanager
+def control_frames_jump_the_queue() -> Iterator[None]:
+    """The answer to a ping is written at once, also between the halves of another frame."""
+
+    async def send_all(connection: Connection, data: bytes) -> None:
+        await connection._write(bytes(data))
+
+    with mock.patch.object(Connection, "send_all", send_all):
+        yield
+
+
+@contextmanager
+def frozen_reader_delays_all() -> Iterator[None]:
+    """A batch is shown when its rooms' members have read what came before."""
+    real = Hub._show
+
+    async def show(hub: Hub, batch: list[Pending], appended: list[Appended]) -> None:
+        for pending in batch:
+            for member in list(pending.room.members):
+                flushed = getattr(member.outbox, "flushed", trio.lowlevel.checkpoint)
+                await flushed()
+        await real(hub, batch, appended)
+
+    with mock.patch.object(Hub, "_show", show):
+        yield
+
+
+@contextmanager
+def no_goodbye() -> Iterator[None]:
+    """A server that stops cuts its clients off."""
+
+    def say_goodbye(server: Server, connection: Connection, leaving: int) -> None:
+        connection.cut(1012, "the server restarts")
+
+    with mock.patch.object(Server, "_say_goodbye", say_goodbye):
+        yield
+
+
+@contextmanager
+def relay_skips() -> Iterator[None]:
+    """A relay member whose outbox is full misses a message, and stays."""
+    with mock.patch.object(RelayMember, "overflow", autospec=True):
+        yield
+
+
+@contextmanager
+def client_drops_its_buffer() -> Iterator[None]:
+    """The client library throws away what its room had buffered when it joins again."""
+    real = Inbox.join_op
+
+    def join_op(inbox: Inbox, request_id: str) -> Join:
+        while not inbox.empty:
+            inbox._receive.receive_nowait()
+        return real(inbox, request_id)
+
+    with mock.patch.object(Inbox, "join_op", join_op):
+        yield
+
+
 PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
     plant.__name__: plant
     for plant in (
         lost_on_overflow,
         duplicate_on_resume,
         shown_before_commit,
+        acknowledged_before_commit,
         reordered_batch,
         passed_over_in_a_pass,
+        live_too_early,
+        laggard_forgotten,
         keys_are_forgotten,
+        keys_die_with_the_server,
         secret_stays_secret,
+        no_bound,
+        frozen_reader_delays_all,
+        control_frames_jump_the_queue,
+        writers_stay,
+        ghosts_stay,
+        no_goodbye,
+        relay_skips,
+        client_drops_its_buffer,
     )
 }

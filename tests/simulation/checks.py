@@ -1,0 +1,132 @@
+"""What must hold whatever happens: while a run goes on, when it is at rest, and afterwards.
+
+What a client can check by itself is in `simulation.transcript` and `simulation.people`.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+import attrs
+import msgspec
+
+from trio_chat.chat.schema import MessageBody
+from trio_chat.log.base import EventLog
+from trio_chat.server import Server
+
+from .tasks import server_tasks
+from .transcript import Shown, Transcript
+
+_ALWAYS = {
+    "chat.hub.Hub.run": 1,
+    "chat.hub.Hub._commit": 1,
+    "chat.signals.Signals.run": 1,
+    "chat.turns.Turns.run": 1,
+    "wire.heartbeat.Heartbeat.run": 1,
+}
+"""The server's tasks of which there is one all the time."""
+
+# --- while a run goes on ------------------------------------------------------------------------------
+
+
+def left_behind(server: Server) -> str | None:
+    """A member that counts as live, but is passed over."""
+    for room in server.hub.rooms.values():
+        for member in room.members:
+            if member.live and member.cursor < room.delivered:
+                return f"a live member of {room.name} is at {member.cursor}, not {room.delivered}"
+    return None
+
+
+# --- at rest ------------------------------------------------------------------------------------------
+
+
+def behind(transcripts: Sequence[Transcript]) -> str | None:
+    """Somebody who hasn't everything that somebody has, or waits for an answer."""
+    heads: dict[str, int] = {}
+    for each in transcripts:
+        for room, (_, seq) in each.positions.items():
+            heads[room] = max(seq, heads.get(room, 0))
+    for each in transcripts:
+        for room in each.rooms:
+            if room not in each.positions or each.positions[room][1] != heads[room] or each.unacked:
+                return f"{each.name} ({each.kind}): {each.positions}, {[*each.unacked]}; heads {heads}"
+    return None
+
+
+def left_in(server: Server, transcripts: Sequence[Transcript]) -> str | None:
+    """What the server keeps although nobody needs it."""
+    for name, room in server.hub.rooms.items():
+        known = [each.user_ids for each in transcripts if name in each.rooms]
+        strangers = [id_ for id_ in room.users if not any(id_ in ids for ids in known)]
+        if strangers or len(room.users) != len(known):
+            return f"in {name} are {sorted(user.name for user, _ in room.users.values())}"
+    connections = len(server.connections)
+    allowed = _ALWAYS | {
+        "server.Server.serve_stream": connections,
+        "wire.connection.Connection._live": connections,
+        "wire.connection.Connection._run_writer": sum(
+            connection.outbox.waiting_bytes > 0 for connection in server.connections
+        ),
+    }
+    many = {name: count for name, count in server_tasks().items() if count > allowed.get(name, 0)}
+    return f"tasks: {many} for {connections} connections" if many else None
+
+
+# --- afterwards ---------------------------------------------------------------------------------------
+
+
+@attrs.define
+class Stored:
+    """All events in the file, by room, in order; and where each text is."""
+
+    events: dict[str, list[Shown]] = attrs.Factory(dict)
+    places: dict[str, list[tuple[str, int]]] = attrs.Factory(dict)
+    wrong: list[str] = attrs.Factory(list)
+
+    def has(self, room: str, seq: int, shown: Shown) -> bool:
+        """Whether ``shown`` is event ``seq`` of ``room``."""
+        events = self.events[room]
+        return seq <= len(events) and events[seq - 1] == shown
+
+
+async def read(log: EventLog, rooms: Iterable[str]) -> Stored:
+    """What the file holds, with what is wrong with that by itself."""
+    stored = Stored()
+    for room in rooms:
+        events = await log.read(room, 0, 1_000_000, max_bytes=1 << 30)
+        if [event.seq for event in events] != list(range(1, len(events) + 1)):
+            stored.wrong.append(f"{room} is stored with holes")
+        if any(one.at_ms > other.at_ms for one, other in pairwise(events)):
+            stored.wrong.append(f"time goes backwards in {room}")
+        shown = stored.events[room] = []
+        for seq, event in enumerate(events, 1):
+            body = msgspec.json.decode("{" + event.body, type=MessageBody)
+            shown.append((body.user.id, body.id if isinstance(body.id, str) else None, body.text))
+            stored.places.setdefault(body.text, []).append((room, seq))
+    return stored
+
+
+def compare(transcript: Transcript, stored: Stored) -> Iterator[str]:
+    """What a client knows, and the file doesn't have like that."""
+    name = transcript.name
+    for room, seen in transcript.seen.items():
+        for seq, shown in seen.items():
+            if not stored.has(room, seq, shown):
+                yield f"{name} was shown {seq} of {room}, which is not what is stored"
+    for key, (room, text) in transcript.submitted.items():
+        places = stored.places.get(text, [])
+        if len(places) > 1:
+            yield f"{name}: {key} is stored {len(places)} times: {places}"
+        acked = transcript.acked.get(key)
+        if acked is not None and places != [(room, acked)]:
+            yield f"{name}: {key} was acknowledged as {acked} of {room}, but is stored as {places}"
+        for place, at in places:
+            user, id_, _ = stored.events[place][at - 1]
+            if user not in transcript.user_ids or (transcript.kind != "library" and id_ != key):
+                yield f"{name}: {key} is stored as {id_} of {user}"
+    for order in transcript.orders:
+        once = [key for key in order if key not in transcript.resent and key in transcript.acked]
+        for room in transcript.rooms:
+            seqs = [transcript.acked[key] for key in once if transcript.submitted[key][0] == room]
+            if seqs != sorted(seqs):
+                yield f"{name} said {once} in {room} in this order, but they are stored as {seqs}"

@@ -1,0 +1,73 @@
+"""What one client has said and was shown, over all its connections: what the guarantees are checked by.
+
+A `Transcript` checks at once what it can (order, no gap, no duplicate, one answer for one message); what has
+to be compared with the file is left to `simulation.checks`.
+"""
+
+from collections.abc import Callable
+
+Shown = tuple[str, str | None, str]
+"""An event as somebody was shown it: the user's id, the message's id, the text."""
+
+
+class Transcript:
+    """See the module. ``fail`` is told what is wrong. Every text is said once in a run, and by one client."""
+
+    def __init__(self, name: str, kind: str, rooms: list[str], fail: Callable[[str], None]) -> None:
+        self.name = name
+        self.kind = kind
+        self.rooms = rooms
+        self.user_ids: set[str] = set()
+        """As whom it has spoken."""
+        self.positions: dict[str, tuple[str, int]] = {}
+        """Epoch and last seq by room."""
+        self.seen: dict[str, dict[int, Shown]] = {room: {} for room in rooms}
+        self.submitted: dict[str, tuple[str, str]] = {}
+        """Room and text of all that it said, by key."""
+        self.unacked: dict[str, tuple[str, str]] = {}
+        """What of that has still to be acknowledged."""
+        self.acked: dict[str, int] = {}
+        self.resent: set[str] = set()
+        self.orders: list[list[str]] = []
+        """The keys submitted on each connection, in order."""
+        self._fail = fail
+        self._number = 0
+
+    def wrong(self, what: str) -> None:
+        """Report a broken guarantee."""
+        self._fail(f"{self.name} ({self.kind}): {what}")
+
+    def submit(self, room: str, more: str = "") -> str:
+        """A new message; returns its key. Its text is in ``submitted``."""
+        self._number += 1
+        key = f"m{self._number}"
+        self.unacked[key] = self.submitted[key] = (room, f"{self.name} {self._number} {more}")
+        return key
+
+    def starts(self, room: str, epoch: str, seq: int) -> None:
+        """It is a member, and ``seq`` counts as seen."""
+        self.positions[room] = (epoch, seq)
+
+    def event(self, room: str, seq: int, shown: Shown) -> None:
+        """It was shown an event."""
+        if room not in self.positions:
+            self.wrong(f"got {seq} of {room} before it had joined")
+            return
+        epoch, last = self.positions[room]
+        if seq != last + 1:
+            self.wrong(f"got {seq} of {room} after {last}")
+        self.positions[room] = (epoch, seq)
+        self.seen[room][seq] = shown
+
+    def acknowledged(self, key: str, seq: int) -> None:
+        """It was told where its message is stored."""
+        if self.acked.setdefault(key, seq) != seq:
+            self.wrong(f"{key} was acknowledged as {self.acked[key]} and now as {seq}")
+        self.unacked.pop(key, None)
+
+    def refused(self, key: str) -> None:
+        """It was told that its message can't be stored now."""
+        if key in self.unacked:
+            self.resent.add(key)
+            if key in self.orders[-1]:
+                self.orders[-1].remove(key)
