@@ -35,7 +35,9 @@ RESEND_SECONDS: Final = 300.0
 """How long a guest who came back without a resume token is recognised by name, id and text of a resent
 message."""
 SIGNAL_TICK: Final = 0.2
-"""Seconds over which presence and typing are gathered; larger rooms wait longer (`SIGNALS_PER_SECOND`)."""
+PRESENCE_TICK: Final = 0.5
+"""Seconds over which typing and presence are gathered; larger rooms wait longer (`SIGNALS_PER_SECOND`). While
+many join at once, presence is a good part of what each of them costs."""
 SIGNALS_PER_SECOND: Final = 500
 """Signal deliveries per second that one room may cause."""
 

@@ -5,6 +5,8 @@ Owns what is to be told. A signal is dropped for a member whose outbox is not em
 who join cost each member a bounded number of signals and not n.
 """
 
+import math
+
 import trio
 
 from . import limits
@@ -27,23 +29,23 @@ class Signals:
         before = changes.pop(user.id, None)
         if before is None or before[1] == online or before[0] != user:
             changes[user.id] = (user, online)
-        self._schedule(room)
+        self._schedule(room, limits.PRESENCE_TICK)
 
     def tell_typing(self, room: Room, user: User) -> None:
         """Have the members of a small room told, with the next tick, that ``user`` is typing."""
         if len(room.users) <= limits.MAX_LISTED_MEMBERS:
             self._typing.setdefault(room, {})[user.id] = user
-            self._schedule(room)
+            self._schedule(room, limits.SIGNAL_TICK)
 
     def has_spoken(self, room: Room, user: User) -> None:
         """What ``user`` was typing is said: no need to tell that it is being typed."""
         if room in self._typing:
             self._typing[room].pop(user.id, None)
 
-    def _schedule(self, room: Room) -> None:
-        if room not in self._due:
-            wait = max(limits.SIGNAL_TICK, len(room.members) / limits.SIGNALS_PER_SECOND)
-            self._due[room] = trio.current_time() + wait
+    def _schedule(self, room: Room, tick: float) -> None:
+        due = trio.current_time() + max(tick, len(room.members) / limits.SIGNALS_PER_SECOND)
+        if due < self._due.get(room, math.inf):
+            self._due[room] = due
             self._wake.set()
 
     async def run(self) -> None:
@@ -52,7 +54,11 @@ class Signals:
             await self._wake.wait()
             self._wake = trio.Event()
             while self._due:
-                await trio.sleep_until(min(self._due.values()))
+                with trio.move_on_at(min(self._due.values())) as waiting:
+                    await self._wake.wait()  # something is due sooner
+                if not waiting.cancelled_caught:
+                    self._wake = trio.Event()
+                    continue
                 now = trio.current_time()
                 for room in [room for room, due in self._due.items() if due <= now]:
                     del self._due[room]
