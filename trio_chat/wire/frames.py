@@ -26,7 +26,7 @@ Message = tuple[int, bytes]
 
 MAX_FRAGMENTS: Final = 1024
 """Fragments of one message, and one more for each 64 bytes that it may have."""
-_PIECE_BYTES = 8192
+_PIECE_BYTES = 4096
 """Of a long payload, unmasked at a time, with one key for all: it stays in the processor's first cache."""
 _MAX_CONTROL_PAYLOAD = 125
 _MAX_INFLATED = 256 * 1024
