@@ -133,6 +133,7 @@ class Slow:
     """A log whose trims take a while, and that can be down."""
 
     log: MemoryLog
+    seconds: float = 0.002
     trims: list[tuple[float, int]] = attrs.Factory(list)
     compactions: int = 3
     down: bool = False
@@ -147,7 +148,7 @@ class Slow:
 
     async def trim(self, room: str, through: int, limit: int) -> int:
         before = await first(self.log, room)
-        await trio.sleep(0.002)
+        await trio.sleep(self.seconds)
         done = await self.log.trim(room, through, limit)
         self.trims.append((trio.current_time(), done - before))
         return done
@@ -174,6 +175,19 @@ async def test_a_large_room_is_trimmed_in_small_steps_with_rests(
         assert log.compactions == 0
 
 
+async def test_a_step_that_takes_very_long_is_followed_by_a_short_rest(
+    now: Clock, autojump_clock: MockClock
+) -> None:
+    """A disk that stands still for minutes holds the rest of the work up no longer than that."""
+    async with open_memory_log(clock=now) as memory:
+        log = Slow(memory, seconds=300)
+        await store(memory, 250)
+        now.ahead += DAY
+        began = trio.current_time()
+        await keeping(log, now, RoomPolicy(keep_events=10, keep_days=0.0)).sweep()  # type: ignore[arg-type]
+        assert trio.current_time() - began == pytest.approx(3 * (300 + 1))
+
+
 async def test_nothing_is_done_where_nothing_may_go(now: Clock, autojump_clock: MockClock) -> None:
     """A sweep over rooms that are within their bounds reads no events and removes none."""
     async with open_memory_log(clock=now) as memory:
@@ -187,7 +201,7 @@ async def test_nothing_is_done_where_nothing_may_go(now: Clock, autojump_clock: 
 async def test_it_goes_on_after_failures(
     now: Clock, autojump_clock: MockClock, errors: Errors, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While the log is down a line says so each minute, and when it is back what is due goes; a bug is
+    """While the log is down each sweep says so, and when it is back what is due goes; a bug is
     logged, and stops nothing."""
     async with open_memory_log(clock=now) as memory, trio.open_nursery() as nursery:
         log = Slow(memory, down=True, compactions=10**9)

@@ -245,6 +245,7 @@ def test_numbers_in_the_text_are_the_real_ones() -> None:
         f"at most {sqlite_file.MAX_WAL_BYTES >> 20} MiB after a burst",
         f"for more than {sqlite_file.BUSY_SECONDS:g} seconds",
         f"never in its first {retention.MIN_KEPT_SECONDS:g} seconds",
+        f"when it starts, and {retention.SWEEP_SECONDS:g} seconds after it has done",
         f"oldest end, {retention.BATCH} at a time",
         f"Free space beyond {sqlite_trim.FREE_PAGES * 4096 >> 20} MiB, or an eighth of the file",
     ):

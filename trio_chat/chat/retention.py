@@ -35,6 +35,8 @@ random, in a log of 300,000 events (see ``scripts/bench_log.py trim``)."""
 _PAGE_ROOMS = 200
 """Rooms looked at without a turn for others."""
 _REST = 3
+_MAX_REST_SECONDS = 1.0
+"""After a step that a disk or a machine has held up for minutes, too: else little would be done for an hour."""
 
 
 class Retention:
@@ -109,5 +111,5 @@ class Retention:
         """Do something that appends have to wait for, and then rest."""
         began = trio.current_time()
         result = await work()
-        await trio.sleep(_REST * (trio.current_time() - began))
+        await trio.sleep(min(_REST * (trio.current_time() - began), _MAX_REST_SECONDS))
         return result
