@@ -36,7 +36,7 @@ _PAGE_ROOMS = 200
 """Rooms looked at without a turn for others."""
 _REST = 3
 _MAX_REST_SECONDS = 1.0
-"""After a step that a disk or a machine has held up for minutes, too: else little would be done for an hour."""
+"""After a step that a disk has held up for minutes, too: else nothing more would be done for a long time."""
 
 
 class Retention:
