@@ -1,4 +1,4 @@
-"""The server of ``scripts/fuzzlib/target.py`` with mistakes put in: it forgets nothing, and raises at times."""
+"""The server of ``scripts/fuzzlib/target.py`` with mistakes put in: it forgets nothing and may raise."""
 
 import runpy
 import sys

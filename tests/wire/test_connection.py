@@ -427,6 +427,46 @@ async def test_half_a_frame_and_the_end(autojump_clock: MockClock, server: Memor
     assert not server.hub.relay.rooms
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(client(FIN | TEXT, b'{"op":"ping"}') * 300, id="operations beyond the rate"),
+        pytest.param(client(FIN | PING) * (MAX_CONTROLS + 300), id="pings beyond the rate"),
+    ],
+)
+async def test_who_is_gone_is_not_slowed_down(autojump_clock: MockClock, data: bytes) -> None:
+    """What a client sent before it went, and would have to wait, is dropped: nobody waits for answers."""
+    config = Config(log="memory:", rate=10)
+    async with open_memory_server(config) as server:
+        peer = Peer(server.open_stream())
+        await peer.handshake("/ws")
+        began = trio.current_time()
+        await peer.stream.send_all(data)
+        await peer.stream.aclose()
+        await nobody_left(server)
+        assert trio.current_time() - began < 2
+
+
+async def test_sending_to_who_is_gone_fails(autojump_clock: MockClock) -> None:
+    """An endpoint that answers learns it from `send`, whatever it still has to read."""
+    answered = 0
+
+    async def count(websocket: WebSocket) -> None:
+        nonlocal answered
+        async for message in websocket:
+            await websocket.send(message)
+            answered += 1
+
+    async with open_memory_server(endpoints={"/count": count}) as server:
+        peer = Peer(server.open_stream())
+        await peer.handshake("/count")
+        await peer.stream.send_all(client(FIN | TEXT, b"x") * 10_000)
+        await peer.stream.aclose()
+        await nobody_left(server)
+        await wait_all_tasks_blocked()
+        assert answered < 1000
+
+
 async def test_a_session_cut_at_every_byte(autojump_clock: MockClock, server: MemoryServer) -> None:
     """Wherever a client's bytes end, the connection ends, its room is left, and others go on undisturbed."""
     session = b"".join(

@@ -136,7 +136,7 @@ class Session:
                 await self._pace(schema.cost(len(payload)))
             if self._outbox.crowded:
                 await self._outbox.flushed()
-            if self._connection.closing:
+            if self._connection.unreachable:
                 return
             request = self._decode(opcode, payload)
             if request is None:

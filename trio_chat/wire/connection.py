@@ -296,8 +296,13 @@ class Connection(trio.abc.Stream):
 
     @property
     def closing(self) -> bool:
-        """The connection ends or has ended: nothing offered now will arrive."""
+        """The connection ends or has ended."""
         return self.close_code is not None
+
+    @property
+    def unreachable(self) -> bool:
+        """Nothing offered now will arrive: it ends or has ended, or a write has failed."""
+        return self.close_code is not None or self.outbox.finished
 
     def how_it_ended(self) -> str:
         """Close code and reason, for the log."""
@@ -343,7 +348,9 @@ class Connection(trio.abc.Stream):
             self._controls_delayed = 0
         self._controls_until = max(now, self._controls_until) + 1 / CONTROLS_PER_SECOND
         early = self._controls_until - now - MAX_CONTROLS / CONTROLS_PER_SECOND
-        if early > 0 and self.close_code is None:
+        if early > 0 and self.outbox.finished and self.close_code is None:
+            self.cut(1006, "connection lost")  # nobody is there to be slowed down
+        elif early > 0 and self.close_code is None:
             self._controls_delayed += 1
             if self._controls_delayed > MAX_DELAYED_CONTROLS:
                 self.close(

@@ -87,7 +87,7 @@ class WebSocket:
         outbox = self._connection.outbox
         if outbox.window_bits:
             data = compressed(data, outbox.window_bits)
-        while not self._connection.closing:
+        while not self._connection.unreachable:
             if outbox.offer(data):
                 await trio.lowlevel.checkpoint()
                 return
