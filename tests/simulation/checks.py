@@ -3,14 +3,14 @@
 What a client can check by itself is in `simulation.transcript` and `simulation.people`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import attrs
 import msgspec
 
 from trio_chat.chat.schema import MessageBody
-from trio_chat.log.base import EventLog
+from trio_chat.log.base import Event, EventLog
 from trio_chat.server import Server
 
 from .tasks import server_tasks
@@ -21,6 +21,7 @@ _ALWAYS = {
     "chat.hub.Hub._commit": 1,
     "chat.signals.Signals.run": 1,
     "chat.turns.Turns.run": 1,
+    "chat.retention.Retention.run": 1,
     "wire.heartbeat.Heartbeat.run": 1,
 }
 """The server's tasks of which there is one all the time."""
@@ -77,9 +78,13 @@ def left_in(server: Server, transcripts: Sequence[Transcript]) -> str | None:
 
 @attrs.define
 class Stored:
-    """All events in the file, by room, in order; and where each text is."""
+    """All events that were ever stored, by room, in order; and where each text is."""
 
     events: dict[str, list[Shown]] = attrs.Factory(dict)
+    times: dict[str, list[int]] = attrs.Factory(dict)
+    """When each was stored, milliseconds."""
+    first: dict[str, int] = attrs.Factory(dict)
+    """The oldest that is kept."""
     places: dict[str, list[tuple[str, int]]] = attrs.Factory(dict)
     wrong: list[str] = attrs.Factory(list)
 
@@ -89,14 +94,23 @@ class Stored:
         return seq <= len(events) and events[seq - 1] == shown
 
 
-async def read(log: EventLog, rooms: Iterable[str]) -> Stored:
-    """What the file holds, with what is wrong with that by itself."""
+async def read(log: EventLog, rooms: Iterable[str], archive: Mapping[str, Mapping[int, Event]]) -> Stored:
+    """What the file holds, and the ``archive`` of what was removed; with what is wrong with that."""
     stored = Stored()
     for room in rooms:
-        events = await log.read(room, 0, 1_000_000, max_bytes=1 << 30)
-        if [event.seq for event in events] != list(range(1, len(events) + 1)):
+        kept = {event.seq: event for event in await log.read(room, 0, 1_000_000, max_bytes=1 << 30)}
+        position = await log.position(room)
+        stored.first[room] = position.first
+        if list(kept) != list(range(position.first, position.head + 1)):
             stored.wrong.append(f"{room} is stored with holes")
-        if any(one.at_ms > other.at_ms for one, other in pairwise(events)):
+        removed = archive.get(room, {})
+        if any(kept.get(seq, event) != event for seq, event in removed.items()):
+            stored.wrong.append(f"{room} has changed")
+        events = [event for _, event in sorted((removed | kept).items())]
+        if [event.seq for event in events] != list(range(1, position.head + 1)):
+            stored.wrong.append(f"{room} has lost events")
+        stored.times[room] = [event.at_ms for event in events]
+        if any(one > other for one, other in pairwise(stored.times[room])):
             stored.wrong.append(f"time goes backwards in {room}")
         shown = stored.events[room] = []
         for seq, event in enumerate(events, 1):
@@ -106,24 +120,35 @@ async def read(log: EventLog, rooms: Iterable[str]) -> Stored:
     return stored
 
 
-def compare(transcript: Transcript, stored: Stored) -> Iterator[str]:
-    """What a client knows, and the file doesn't have like that."""
+def compare(transcript: Transcript, stored: Stored, known_seconds: float) -> Iterator[str]:
+    """What a client knows, and the file doesn't have like that.
+
+    ``known_seconds``: for how long a message that is sent again is known.
+    """
     name = transcript.name
     for room, seen in transcript.seen.items():
         for seq, shown in seen.items():
             if not stored.has(room, seq, shown):
                 yield f"{name} was shown {seq} of {room}, which is not what is stored"
+    for room, through in transcript.gaps:
+        if through >= stored.first[room]:
+            yield f"{name} was told that {through} of {room} is kept no more, which it is"
     for key, (room, text) in transcript.submitted.items():
         places = stored.places.get(text, [])
-        if len(places) > 1:
+        times = [stored.times[place][seq - 1] for place, seq in places]
+        if any(other - one < known_seconds * 1000 for one, other in pairwise(times)):
             yield f"{name}: {key} is stored {len(places)} times: {places}"
         acked = transcript.acked.get(key)
-        if acked is not None and places != [(room, acked)]:
+        if acked is not None and (room, acked) not in places:
             yield f"{name}: {key} was acknowledged as {acked} of {room}, but is stored as {places}"
         for place, at in places:
             user, id_, _ = stored.events[place][at - 1]
-            if user not in transcript.user_ids or (transcript.kind != "library" and id_ != key):
-                yield f"{name}: {key} is stored as {id_} of {user}"
+            if (
+                place != room
+                or user not in transcript.user_ids
+                or (transcript.kind != "library" and id_ != key)
+            ):
+                yield f"{name}: {key} is stored as {id_} of {user} in {place}"
     for order in transcript.orders:
         once = [key for key in order if key not in transcript.resent and key in transcript.acked]
         for room in transcript.rooms:

@@ -18,15 +18,23 @@ import trio
 from trio._core import _run as trio_run
 
 from trio_chat import server
-from trio_chat.chat import fanout, limits, relay
+from trio_chat.chat import fanout, limits, relay, retention
+from trio_chat.chat.policy import OnOverflow, RoomPolicy
 from trio_chat.chat.turns import Turns
 from trio_chat.config import Config
 from trio_chat.log import sqlite_file
+from trio_chat.log.sqlite_file import Sync
 from trio_chat.wire.connection import Connection
 from trio_chat.wire.transport import StreamTransport, Transport
 
 from .network import End
 from .sockets import Descriptors, SimulatedPoller, SimulatedSocket
+
+POLICY_ROOM = "quiet"
+KEEPING_ROOM = "räume"
+"""Nothing is ever removed from it."""
+MIN_KEPT_SECONDS = 8.0
+"""How long a message is known again at least, where old ones are removed."""
 
 
 def unix_time() -> float:
@@ -40,6 +48,12 @@ class Climate:
 
     fair: bool
     """Only connections fail: then nobody who reads may wait for anything."""
+    sync: Sync
+    """With ``full``, the power may be cut."""
+    keep: int
+    """Events kept in rooms whose old ones are removed; 0: all of all rooms."""
+    on_overflow: OnOverflow
+    """What holds for the room `POLICY_ROOM`."""
     slowness: float
     """How often the disk takes its time."""
     latency: float
@@ -49,6 +63,7 @@ class Climate:
     heartbeat: float
     drain: float
     limits: dict[str, int]
+    relay_pending: int
     at_once: int
     """Members beyond which a room is served in steps."""
     steps: tuple[int, ...]
@@ -57,9 +72,13 @@ class Climate:
     @classmethod
     def drawn(cls, rng: random.Random) -> "Climate":
         """One of them."""
+        fair = rng.random() < 0.25
         return cls(
-            fair=rng.random() < 0.25,
-            slowness=rng.choice((0.0, 0.05, 0.5)),
+            fair=fair,
+            sync=rng.choice(("full", "normal")),
+            keep=rng.choice((0, 0, 5, 30)),
+            on_overflow=rng.choice(("catch_up", "catch_up", "disconnect", "block")),
+            slowness=rng.choice((0.0, 0.05) if fair else (0.0, 0.05, 0.5)),
             latency=rng.choice((0.0, 0.05, 0.05)),
             rate=rng.choice((0.0, 0.0, 8.0)),
             outbox=rng.choice((4096, 8192)),
@@ -76,8 +95,16 @@ class Climate:
                 "MAX_LISTED_ROOMS": 20,
                 "MAX_THROTTLED_SECONDS": 2,
             },
+            relay_pending=rng.choice((2000, 1 << 20)),
             at_once=rng.choice((1, 1, 4, 64)),
             steps=rng.choice(((1,), (1,), (1, 5, 40), (16,))),
+        )
+
+    def policy(self, room: str) -> RoomPolicy:
+        """What holds for a room."""
+        return RoomPolicy(
+            on_overflow=self.on_overflow if room == POLICY_ROOM else "catch_up",
+            keep_events=0 if room == KEEPING_ROOM else self.keep,
         )
 
     def config(self) -> Config:
@@ -117,8 +144,12 @@ def settled(climate: Climate, seed: int, rng: random.Random) -> Iterator[None]:
         patch = lambda owner, name, value: stack.enter_context(mock.patch.object(owner, name, value))  # noqa: E731
         for name, value in climate.limits.items():
             patch(limits, name, value)
+        patch(retention, "MIN_KEPT_SECONDS", MIN_KEPT_SECONDS)
+        patch(retention, "SWEEP_SECONDS", 1.0)
+        patch(retention, "BATCH", 7)
         patch(fanout, "AT_ONCE", climate.at_once)
         patch(relay, "_AT_ONCE", 2)
+        patch(relay, "MAX_PENDING_BYTES", climate.relay_pending)
         patch(Turns, "writes", lambda turns, data_bytes: rng.choice(climate.steps))
         patch(server, "StreamTransport", partial(_transport, descriptors=descriptors, rng=rng))
         patch(server.Poller, "create", lambda: SimulatedPoller(descriptors, rng, climate.latency))

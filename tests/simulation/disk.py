@@ -1,12 +1,15 @@
-"""The disk under the log: slow, failing, full, unreadable; and what a killed process leaves on it.
+"""The disk under the log: slow, failing, full, unreadable; and what a process or a machine that dies leaves.
 
 The log is the real SQLite engine on a real file. `Disk` takes hold of it at the seams that it has for that
-(`trio_chat.log.seams`), and of `LogFile.connect`, to have SQLite itself find that there is no space.
+(`trio_chat.log.seams`), of `LogFile.connect`, to have SQLite itself find that there is no space, and of
+`LogFile.sync_wal`, to know what is on the disk for good.
 
 ``kill -9`` ends a process between two of its writes; what it had written stays, because the system has it. So
 the file that the next life begins with is a copy of the database and its write-ahead log as they are at that
-moment; and for a process killed within a commit, the old files with a beginning of the new writes. A power
-cut, which loses what was written but not yet synced, is not simulated: that would test SQLite, not us.
+moment; and for a process killed within a commit, the old files with a beginning of the new writes.
+
+When the power is cut, any part of what was written after the last sync is lost. SQLite syncs the database and
+the log for itself when it moves one into the other, so what is uncertain is the log's end.
 """
 
 import random
@@ -27,6 +30,7 @@ T = TypeVar("T")
 _MOST_PAGES = 0xFFFFFFFE
 """SQLite's own bound on the pages of a file."""
 _PAGE_BYTES = 4096
+_SECTOR_BYTES = 512
 
 
 @attrs.frozen
@@ -56,6 +60,13 @@ def torn(before: bytes, after: bytes, rng: random.Random, grain: int = 1) -> byt
     return after[:cut] + before[cut:]
 
 
+def scattered(before: bytes, after: bytes, rng: random.Random) -> bytes:
+    """``before`` with some sectors of the writes that made it ``after``, in no order."""
+    before = before.ljust(len(after), b"\0")
+    sectors = range(0, len(after), _SECTOR_BYTES)
+    return b"".join(rng.choice((before, after))[at : at + _SECTOR_BYTES] for at in sectors)
+
+
 def _failed() -> OSError:
     return OSError(5, "Input/output error")
 
@@ -70,10 +81,12 @@ class Disk:
         self.faults: list[str | None] = []
         """What happens to the next commits: ``before`` or ``after`` (they fail before or after they took
         effect), ``crash before``, ``crash within``, ``crash after``, or nothing."""
+        self.sync_faults: list[str | None] = []
+        """What happens to the next syncs: ``fails``, ``power cut``, or nothing."""
         self.full = self.unreadable = self.calm = False
         self.trouble_at = 0.0
         """When something last went wrong that may delay everybody."""
-        self.checkpoint_pages = rng.choice((5, 50, 1000))
+        self.checkpoint_pages = rng.choice((5, 50, 1000) if climate.sync == "normal" else (50, 1000, 1000))
         self._folder = folder
         self._rng = rng
         self._slowness = climate.slowness
@@ -81,6 +94,8 @@ class Disk:
         self._on_crash = on_crash
         self._images = 0
         self._writer: sqlite3.Connection | None = None
+        self._synced = Files(b"", b"")
+        """What has been on the disk for good since the last sync."""
 
     # --- what a process leaves behind ----------------------------------------------------------------
 
@@ -88,9 +103,17 @@ class Disk:
         """From now on the file is what is on the disk at this moment, or ``files``; nobody has it open."""
         self._images += 1
         image = self._folder / f"log-{self._images}.db"
-        (files or Files.at(self.path)).write(image)
+        self._synced = files or Files.at(self.path)
+        self._synced.write(image)
         self.path = image
         self.trouble_at = trio.current_time()
+
+    def cut_power(self) -> None:
+        """As `kill`, for the whole machine."""
+        now = Files.at(self.path)
+        if now.database == self._synced.database and len(now.wal) >= len(self._synced.wal):
+            now = Files(now.database, scattered(self._synced.wal, now.wal, self._rng))
+        self.kill(now)
 
     def _half_written(self, before: Files, after: Files) -> Files:
         """What is there when the process dies within a commit, or within the checkpoint that follows it."""
@@ -156,6 +179,21 @@ class Disk:
         self.kill(files)
         self._on_crash()
         raise _failed()
+
+    def syncing(self) -> Callable[[LogFile], None]:
+        """What stands for ``LogFile.sync_wal``."""
+
+        def sync_wal(file: LogFile) -> None:
+            fault = self.sync_faults.pop(0) if self.sync_faults else None
+            if fault is not None:
+                self.trouble_at = trio.current_time()
+                if fault == "power cut":
+                    self.cut_power()
+                    self._on_crash()
+                raise _failed()
+            self._synced = Files.at(self.path)
+
+        return sync_wal
 
     def connecting(self, real: Callable[..., sqlite3.Connection]) -> Callable[..., sqlite3.Connection]:
         """What stands for ``LogFile.connect``: it keeps the writer at hand, and has it checkpoint often."""

@@ -7,10 +7,11 @@ left when it has ended.
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import trio
 
-from trio_chat.log.base import EventLog
+from trio_chat.log.base import Event, EventLog
 from trio_chat.log.sqlite import open_sqlite_log
 from trio_chat.server import Server, serve
 
@@ -24,6 +25,23 @@ DOWN_SECONDS = 2.0
 """Until it is started again, at most."""
 _SPARE_SECONDS = 1.0
 """A commit that is under way at the end of a drain is finished."""
+
+
+class Archive:
+    """A log that keeps elsewhere what is removed from it, so that it can be compared with afterwards."""
+
+    def __init__(self, log: EventLog, removed: dict[str, dict[int, Event]]) -> None:
+        self._log = log
+        self._removed = removed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def trim(self, room: str, through: int, limit: int) -> int:
+        """See `EventLog.trim`."""
+        events = await self._log.read(room, 0, limit, max_bytes=1 << 30)
+        self._removed.setdefault(room, {}).update((event.seq, event) for event in events)
+        return await self._log.trim(room, through, limit)
 
 
 class Lives:
@@ -44,6 +62,8 @@ class Lives:
         self.crashes = self.restarts = self.connections = 0
         self.latest_return = 0.0
         """When the last client may be told to come back after a stop."""
+        self.archive: dict[str, dict[int, Event]] = {}
+        """The events that were removed, by room and seq."""
         self.disk = Disk(folder, random.Random(rng.getrandbits(64)), climate, self._killed)
         self._climate = climate
         self._bots = bots
@@ -74,13 +94,16 @@ class Lives:
         if self.server is not None and self._stopped_at is None:
             self.restarts += 1
             self._stopped_at = self.disk.trouble_at = trio.current_time()
-            self.latest_return = 1.5 + len(self._ends) / 500
+            self.latest_return = 2.0 + len(self._ends) * (1 / 1500 + 1 / 500)
             self.server.stop()
 
-    def kill(self) -> None:
-        """End the server as ``kill -9`` does, now."""
+    def kill(self, *, power_cut: bool = False) -> None:
+        """End the server as ``kill -9`` does, now; or as a power cut does."""
         if self.server is not None:
-            self.disk.kill()
+            if power_cut:
+                self.disk.cut_power()
+            else:
+                self.disk.kill()
             self._killed()
 
     def _killed(self) -> None:
@@ -108,17 +131,17 @@ class Lives:
         while not self._over:
             async with open_sqlite_log(
                 self.disk.path,
-                sync="normal",
+                sync=self._climate.sync,
                 clock=unix_time,
                 commit_through=self.disk.commit_through,
                 runner=self.disk.run,
             ) as log:
-                await self._live(log)
+                await self._live(Archive(log, self.archive))
             if tasks := server_tasks():
                 self._fail(f"left over: {dict(tasks)}")
             await trio.sleep(self._rng.random() * DOWN_SECONDS)
 
-    async def _live(self, log: EventLog) -> None:
+    async def _live(self, log: "Archive") -> None:
         async with trio.open_nursery() as self._nursery:
             server = self.server = await self._nursery.start(self._serve, log)
             for bot in self._bots:
@@ -130,10 +153,18 @@ class Lives:
         if server._open or hub.guests._holders or members:
             self._fail(f"left over: {server._open} connections, {list(hub.guests._holders)}, {members}")
 
-    async def _serve(self, log: EventLog, task_status: trio.TaskStatus[Server]) -> None:
+    async def _serve(self, log: "Archive", task_status: trio.TaskStatus[Server]) -> None:
         self._stopped_at = None
         config, rng = self._climate.config(), random.Random(self._rng.getrandbits(64))
-        await serve(config, log=log, listen=False, clock=unix_time, rng=rng, task_status=task_status)
+        await serve(
+            config,
+            rooms=self._climate.policy,
+            clock=unix_time,
+            rng=rng,
+            log=log,
+            listen=False,
+            task_status=task_status,
+        )
         assert self._stopped_at is not None
         took = trio.current_time() - self._stopped_at
         if took > config.drain + _SPARE_SECONDS:

@@ -36,6 +36,11 @@ class Pipe:
         self.on_readable: Callable[[], None] | None = None
         """Called when `get` may have something, or the end, to give."""
 
+    @property
+    def fast(self) -> bool:
+        """Whoever reads at once from it never makes anybody wait."""
+        return self._grain is _LARGE and not self._latency and self._capacity > max(_NARROW)
+
     def _wake(self) -> None:
         if self._changed is not None:
             self._changed.set()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_chat import Message, open_client
+from trio_chat import Gap, Message, open_client
 from trio_chat.chat.hub import Hub
 from trio_chat.chat.local import LocalRoom
 from trio_chat.chat.schema import User
@@ -29,7 +29,7 @@ class Bot(Transcript):
     """A member in process, in one room. ``live`` is one life of the server's."""
 
     def __init__(self, world: "World", name: str, room: str, rng: random.Random) -> None:
-        super().__init__(name, "bot", [room], world.fail)
+        super().__init__(name, "bot", [room], world.fail, forgotten=world.climate.keep > 0)
         self.world = world
         self.rng = rng
         self.user_ids.add(name)
@@ -47,6 +47,9 @@ class Bot(Transcript):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._talk, hub, local)
                     async for event in local:
+                        if isinstance(event, Gap):
+                            self.gap(room, event.from_, event.to)
+                            continue
                         if not isinstance(event, Message):
                             self.wrong(f"got {event}")
                             return
@@ -79,7 +82,7 @@ class LibraryUser(Transcript):
     """A program that uses the client library, and is itself restarted now and then."""
 
     def __init__(self, world: "World", name: str, rooms: list[str], rng: random.Random) -> None:
-        super().__init__(name, "library", rooms, world.fail)
+        super().__init__(name, "library", rooms, world.fail, forgotten=world.climate.keep > 0)
         self.world = world
         self.rng = rng
         self._session: str | None = None
@@ -126,6 +129,9 @@ class LibraryUser(Transcript):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._talk, client, room, run)
                 async for event in room:
+                    if isinstance(event, Gap):
+                        self.gap(name, event.from_, event.to)
+                        continue
                     if not isinstance(event, Message):
                         self.wrong(f"got {event} at {self.positions[name]}")
                         return

@@ -7,7 +7,7 @@ from unittest import mock
 
 import trio
 
-from trio_chat.chat import session
+from trio_chat.chat import retention, session
 from trio_chat.chat.hub import Hub
 from trio_chat.chat.pending import Pending
 from trio_chat.chat.relay import RelayMember
@@ -16,6 +16,7 @@ from trio_chat.chat.schema import Join
 from trio_chat.chat.session import Session
 from trio_chat.client_room import Inbox
 from trio_chat.log.base import Append, Appended, LogUnavailable
+from trio_chat.log.sqlite import SQLiteLog
 from trio_chat.server import Server
 from trio_chat.wire.connection import Connection
 from trio_chat.wire.outbox import Outbox
@@ -106,25 +107,6 @@ def reordered_batch() -> Iterator[None]:
         await real(hub, batch, appended)
 
     with mock.patch.object(Hub, "_show", show):
-        yield
-
-
-@contextmanager
-def passed_over_in_a_pass() -> Iterator[None]:
-    """A member that joined within what a pass delivers is passed over, and never gets the rest."""
-    real = Room.deliver
-
-    def deliver(
-        room: Room,
-        members: list[Member],
-        after: int,
-        last: int,
-        data: bytes,
-        packed: dict[int, bytes] | None = None,
-    ) -> None:
-        real(room, [member for member in members if member.cursor == after], after, last, data, packed)
-
-    with mock.patch.object(Room, "deliver", deliver):
         yield
 
 
@@ -322,6 +304,40 @@ def client_drops_its_buffer() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def acknowledged_before_sync() -> Iterator[None]:
+    """What is committed counts as stored before it is on the disk."""
+    with mock.patch.object(SQLiteLog, "_sync", autospec=True):
+        yield
+
+
+@contextmanager
+def gaps_are_not_told() -> Iterator[None]:
+    """Who comes back too late for what was removed is given the rest, and not told."""
+    real = Hub._read_page
+
+    async def read_page(hub: Hub, room: Room, after: int) -> tuple[int, list[bytes]]:
+        last, frames = await real(hub, room, after)
+        return last, [frame for frame in frames if b'"op":"gap"' not in frame]
+
+    with mock.patch.object(Hub, "_read_page", read_page):
+        yield
+
+
+@contextmanager
+def removed_too_early() -> Iterator[None]:
+    """A message may be removed while its sender may still send it again."""
+    with mock.patch.object(retention, "MIN_KEPT_SECONDS", 0.0):
+        yield
+
+
+@contextmanager
+def blocked_for_ever() -> Iterator[None]:
+    """Senders that had to wait for a slow member are not woken when it has caught up."""
+    with mock.patch.object(Hub, "_wake_senders", autospec=True):
+        yield
+
+
 PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
     plant.__name__: plant
     for plant in (
@@ -329,8 +345,8 @@ PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
         duplicate_on_resume,
         shown_before_commit,
         acknowledged_before_commit,
+        acknowledged_before_sync,
         reordered_batch,
-        passed_over_in_a_pass,
         live_too_early,
         laggard_forgotten,
         keys_are_forgotten,
@@ -344,5 +360,8 @@ PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
         no_goodbye,
         relay_skips,
         client_drops_its_buffer,
+        gaps_are_not_told,
+        removed_too_early,
+        blocked_for_ever,
     )
 }

@@ -11,9 +11,14 @@ Shown = tuple[str, str | None, str]
 
 
 class Transcript:
-    """See the module. ``fail`` is told what is wrong. Every text is said once in a run, and by one client."""
+    """See the module. ``fail`` is told what is wrong. Every text is said once in a run, and by one client.
 
-    def __init__(self, name: str, kind: str, rooms: list[str], fail: Callable[[str], None]) -> None:
+    ``forgotten``: messages may be so old that they are not known again.
+    """
+
+    def __init__(
+        self, name: str, kind: str, rooms: list[str], fail: Callable[[str], None], *, forgotten: bool = False
+    ) -> None:
         self.name = name
         self.kind = kind
         self.rooms = rooms
@@ -27,10 +32,13 @@ class Transcript:
         self.unacked: dict[str, tuple[str, str]] = {}
         """What of that has still to be acknowledged."""
         self.acked: dict[str, int] = {}
+        self.gaps: list[tuple[str, int]] = []
+        """Rooms of which it was told that nothing is kept up to a seq."""
         self.resent: set[str] = set()
         self.orders: list[list[str]] = []
         """The keys submitted on each connection, in order."""
         self._fail = fail
+        self._forgotten = forgotten
         self._number = 0
 
     def wrong(self, what: str) -> None:
@@ -59,9 +67,17 @@ class Transcript:
         self.positions[room] = (epoch, seq)
         self.seen[room][seq] = shown
 
+    def gap(self, room: str, first: int, last: int) -> None:
+        """It was told that these events are kept no more."""
+        epoch, seen = self.positions[room]
+        if first != seen + 1 or last < first:
+            self.wrong(f"is at {seen} of {room}, and was told of a gap from {first} to {last}")
+        self.positions[room] = (epoch, last)
+        self.gaps.append((room, last))
+
     def acknowledged(self, key: str, seq: int) -> None:
         """It was told where its message is stored."""
-        if self.acked.setdefault(key, seq) != seq:
+        if self.acked.setdefault(key, seq) != seq and not self._forgotten:
             self.wrong(f"{key} was acknowledged as {self.acked[key]} and now as {seq}")
         self.unacked.pop(key, None)
 
