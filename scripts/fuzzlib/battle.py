@@ -20,6 +20,8 @@ from .server import Held, ServerProcess, started
 
 FUZZ = Path(__file__).parents[1] / "fuzz.py"
 WARM_UP_SECONDS = 4.0
+SHORT_SECONDS = 5.0
+"""A shorter attack goes without the first one."""
 QUIET_SECONDS = 3.0
 SETTLE_SECONDS = 40.0
 """How long the server may take to let go of everybody: heads, closing handshakes, silent peers."""
@@ -80,9 +82,11 @@ async def fight(plan: Plan, *, own_server: bool, tls: bool = False) -> Battle:
             nursery.start_soon(probe.run)
             await trio.sleep(1)
             fresh = await server.held()
-            seconds = min(WARM_UP_SECONDS, plan.seconds)
-            warm_up = attrs.evolve(plan, seed=plan.seed + 1, seconds=seconds, count=0, half_open=0)
-            await _throw(warm_up, Battle())
+            if not 0 < plan.seconds < SHORT_SECONDS:
+                warm_up = attrs.evolve(
+                    plan, seed=plan.seed + 1, seconds=WARM_UP_SECONDS, count=0, half_open=0
+                )
+                await _throw(warm_up, Battle())
             battle.before = await _settled(server, fresh)
             with probe.phase() as battle.latencies["before"]:
                 await trio.sleep(QUIET_SECONDS)

@@ -8,7 +8,7 @@ from conformance.cases import CASES
 from conformance.test_compression import IDS as COMPRESSED
 from conformance.test_sizes import IDS as SIZES
 
-from .page import DOCS, Page, cells
+from .page import DOCS, Page, cells, table
 
 PAGE = Page("conformance.md")
 ROOT = DOCS.parent
@@ -48,6 +48,15 @@ def functions(path: Path) -> set[str]:
     """The functions that a file defines."""
     tree = ast.parse(path.read_text("utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_every_attack_is_described() -> None:
+    """The table of the fuzzer has the attacks that it makes."""
+    module = ast.parse((ROOT / "scripts" / "fuzzlib" / "attacks.py").read_text("utf-8"))
+    names = {node.name for node in module.body if isinstance(node, ast.AsyncFunctionDef)}
+    described = [row[0] for row in table(PAGE.section("Fuzzing"))]
+    assert set(described) == {name for name in names if not name.startswith("_")}
+    assert len(set(described)) == len(described)
 
 
 def test_the_suite_has_as_many() -> None:
