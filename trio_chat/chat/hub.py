@@ -14,14 +14,14 @@ fan-out (`trio_chat.chat.fanout`). Rules:
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
-import msgspec
 import trio
 
-from ..log.base import Appended, Event, EventLog, LogUnavailable
-from . import limits
+from ..log.base import Append, Appended, Event, EventLog, LogUnavailable
+from . import control, limits, opening
 from .fanout import FanOut
 from .guests import Guests
 from .local import LocalRoom, join
@@ -30,7 +30,7 @@ from .policy import PolicyOf, RoomPolicy
 from .relay import Relay
 from .retention import Retention
 from .room import Member, Room, text_frame
-from .schema import Gap, MessageBody, User, checked_user, encode, user_name
+from .schema import Gap, User, checked_user, encode, user_name
 from .signals import Signals
 from .turns import Turns
 
@@ -118,33 +118,19 @@ class Hub:
         The room stays in memory as long as it has members or pins; call `release` after removing one.
         """
         while (room := self.rooms.get(name)) is None:
-            opening = self._opening.get(name)
-            if opening is not None:
-                await opening.wait()
+            under_way = self._opening.get(name)
+            if under_way is not None:
+                await under_way.wait()
                 continue
             self._opening[name] = trio.Event()
             try:
-                position = await self.log.position(name)
-                room = Room(name, position, self._policy_of(name).on_overflow)
-                if position.head:
-                    await self._prime(room)
-                room.trimmed(self._trimmed.get(name, position.first))
+                room = await opening.open_room(self.log, name, self._policy_of(name).on_overflow)
+                room.trimmed(self._trimmed.get(name, room.first))
                 self.rooms[name] = room
             finally:
                 self._trimmed.pop(name, None)
                 self._opening.pop(name).set()
         return room
-
-    async def _prime(self, room: Room) -> None:
-        events = await self.log.read_before(
-            room.name, room.head + 1, limits.MAX_TAIL_EVENTS, max_bytes=limits.PAGE_BYTES
-        )
-        room.prime((event.seq, room.encode_event(event)) for event in events)
-        for event in events:
-            if event.kind == "message":
-                body = msgspec.json.decode("{" + event.body, type=MessageBody)
-                if isinstance(body.id, str):
-                    room.remember(body.user, body.id, body.text, event.seq, event.at_ms)
 
     def release(self, room: Room) -> None:
         """Forget a room that nobody needs any more; else its senders may have waited for who has left."""
@@ -166,6 +152,27 @@ class Hub:
         if room is not None and head > room.head:
             room.publish(head + 1, [])
             self._wake_followers(room)
+            self._read_state(room)
+
+    def _read_state(self, room: Room) -> None:
+        """Have the state brought to the head from the log: something before it was not seen here."""
+        if not room.state_is_behind and self._nursery is not None:
+            room.state_is_behind = True
+            room.pins += 1
+            self._nursery.start_soon(self._fold_to_head, room)
+
+    async def _fold_to_head(self, room: Room) -> None:
+        counted = -1
+        while counted < room.head:
+            head = room.head
+            events = await self._reading(
+                partial(opening.control_events, self.log, room.name, room.state.seq, head)
+            )
+            for event in events:
+                room.fold(event)
+            counted = counted if events else head
+        room.state_is_behind = False
+        self._unpin(room)
 
     @property
     def page_bytes(self) -> int:
@@ -275,9 +282,12 @@ class Hub:
         """Acknowledge and publish one stored batch."""
         runs: dict[Room, list[tuple[int, bytes]]] = {}
         stored_before: dict[Room, int] = {}
+        uncounted: set[Room] = set()
         for pending, result in zip(batch, appended, strict=True):
             append, room = pending.append, pending.room
             if not result.duplicate:
+                if append.kind != "message" and not self._count(room, runs.get(room), append, result):
+                    uncounted.add(room)
                 data = room.encode(result.seq, result.at_ms, append.kind, append.body)
                 runs.setdefault(room, []).append((result.seq, data))
                 if pending.sent is not None:
@@ -291,7 +301,10 @@ class Hub:
         writes = 0
         for room, run in runs.items():
             self.events += len(run)
+            hole = run[0][0] != room.head + 1
             room.publish(run[0][0], [data for _, data in run])
+            if hole or room in uncounted:
+                self._read_state(room)
             writes += len(room.members)
             self.fan_out.deliver(room)
             self._wake_followers(room)
@@ -302,6 +315,19 @@ class Hub:
             self._grown_elsewhere(room.name, seq)
         for pending in batch:
             self._unpin(pending.room)
+
+    def _count(
+        self, room: Room, run: list[tuple[int, bytes]] | None, append: Append, result: Appended
+    ) -> bool:
+        """Let an event that is no message change the room's state; False if something before it is missing
+        there."""
+        if append.kind not in control.KINDS:
+            return True
+        first = run[0][0] if run else result.seq
+        if first != room.head + 1 or room.state_is_behind:
+            return False
+        room.fold(Event(result.seq, result.at_ms, append.kind, append.body))
+        return True
 
     # --- members -----------------------------------------------------------------------------------
 
@@ -384,9 +410,14 @@ class Hub:
 
     async def read(self, room: str, after: int) -> list[Event]:
         """A page of events after ``after``; tries again while the log is unavailable."""
+        return await self._reading(
+            partial(self.log.read, room, after, limits.PAGE_EVENTS, max_bytes=self.page_bytes)
+        )
+
+    async def _reading(self, read: Callable[[], Awaitable[list[Event]]]) -> list[Event]:
         while True:
             try:
-                return await self.log.read(room, after, limits.PAGE_EVENTS, max_bytes=self.page_bytes)
+                return await read()
             except LogUnavailable as error:
                 logger.warning("the log can't be read: %s", error)
                 await trio.sleep(_RETRY_READ_SECONDS)

@@ -1,7 +1,8 @@
 """A room: its members, its tail, and the fan-out of committed events.
 
-Owns who is in the room, how far each member has come, and the newest events, encoded once. Refuses to know
-sockets (an outbox is all that it sees), the log, and time: every method is plain and so atomic under Trio.
+Owns who is in the room, how far each member has come, the newest events, encoded once, and the state that
+control events have made. Refuses to know sockets (an outbox is all that it sees), the log, and time: every
+method is plain and so atomic under Trio.
 
 Rules:
 
@@ -29,8 +30,10 @@ import attrs
 from ..log.base import Event, Position
 from ..wire.frames import TEXT, compressed, frame
 from . import limits
+from .control import ControlBody
 from .policy import OnOverflow
 from .schema import Lagging, User, encode, encode_event, event_prefix
+from .state import RoomState
 
 
 class Outbox(Protocol):
@@ -89,7 +92,11 @@ class Room:
         self.head = position.head
         self.first = position.first
         """The oldest ``seq`` that is kept."""
-        self.topic = ""
+        self.state = RoomState()
+        self.restricted = False
+        """``state.restricted``, at hand for each message."""
+        self.state_is_behind = False
+        """Events before the head are not counted in ``state`` yet: it is being read up to there."""
         self.members: dict[Member, None] = {}
         self.full: dict[Member, None] = {}
         """The members that senders have to wait for."""
@@ -119,6 +126,17 @@ class Room:
     def encode_event(self, event: Event) -> bytes:
         """The frame of an event from the log."""
         return self.encode(event.seq, event.at_ms, event.kind, event.body)
+
+    def recall(self, state: RoomState) -> None:
+        """Take what the log says that the room's state is."""
+        self.state = state
+        self.restricted = state.restricted
+
+    def fold(self, event: Event) -> ControlBody | None:
+        """Count a control event; returns its body if it has changed anything."""
+        body = self.state.fold(event)
+        self.restricted = self.state.restricted
+        return body
 
     def publish(self, first: int, frames: list[bytes]) -> None:
         """Take committed events ``first``, ``first + 1``, ... as the room's new head. They are delivered by

@@ -11,7 +11,6 @@ more than it may.
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
 
 import attrs
 import msgspec
@@ -25,23 +24,12 @@ from ..wire.frames import TEXT, Message, compressed
 from . import limits, rules, schema
 from .hub import Hub
 from .pending import Pending
+from .refusal import Refusal, unavailable, valid
 from .room import Member, Room, text_frame
 from .schema import User, encode
 
-T = TypeVar("T")
-
 _COMPRESSED_REPLY_BYTES = 1024
 """Replies longer than this, history above all, are worth compressing for one client."""
-
-
-class Refusal(Exception):
-    """A request that can't be fulfilled: the ``error`` to answer it with."""
-
-    def __init__(self, code: str, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.retry_after = retry_after
 
 
 @attrs.frozen
@@ -336,7 +324,7 @@ class Session:
                 epoch=room.epoch,
                 head=room.head,
                 recovered=recovered,
-                topic=room.topic,
+                topic=room.state.topic,
                 members=room.listed(limits.MAX_LISTED_MEMBERS),
                 count=len(room.users),
                 user=self.user,
@@ -491,16 +479,3 @@ def starting_point(room: Room, request: schema.Join) -> tuple[int, bool]:
     if isinstance(request.last, int):
         return room.before_last(request.last), False
     return room.head, False
-
-
-def valid(rule: Callable[..., T], *values: object) -> T:
-    """``rule(*values)``, a broken rule being the client's fault."""
-    try:
-        return rule(*values)
-    except ValueError as error:
-        raise Refusal("bad_request", str(error)) from None
-
-
-def unavailable(reason: str) -> Refusal:
-    """The log can't take or give anything now."""
-    return Refusal("unavailable", f"the log is unavailable: {reason}", retry_after=2.0)
