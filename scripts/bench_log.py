@@ -97,10 +97,11 @@ def timed(work: Callable[[], object], *, busy: bool, runs: int = RUNS) -> list[f
 
 # --- statements ---------------------------------------------------------------------------------------------
 
-ONE = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)"
+ONE = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, NULL)"
 JSON = """
 INSERT INTO events
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(?)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, NULL
+FROM json_each(?)
 """
 
 
@@ -115,8 +116,8 @@ def by_json(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> N
 
 
 def by_values(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
-    places, values = sqlite_commit.padded_rows(list(chain.from_iterable(rows)), 6)
-    connection.execute(sqlite_commit.insert_events(places), values)
+    places, values = sqlite_commit.padded_rows(list(chain.from_iterable(rows)), sqlite_commit.PLAIN)
+    connection.execute(sqlite_commit.insert_events(places, sqlite_commit.PLAIN), values)
 
 
 def database(directory: str, sync: str) -> sqlite3.Connection:
@@ -207,7 +208,9 @@ async def timed_append(log: EventLog, rooms: int, busy: bool, size: int, *, orde
 
 def read(directory: str) -> None:
     print(f"\n{'read, p50 / p99 us':32} {'fetchall':>16} {'json array':>16}")
-    plain = "SELECT seq, at_ms, kind, body FROM events WHERE room = 1 AND seq > ? ORDER BY seq LIMIT ?"
+    plain = (
+        "SELECT seq, at_ms, kind, body, target FROM events WHERE room = 1 AND seq > ? ORDER BY seq LIMIT ?"
+    )
     array = sqlite._select_page(None, backward=False)
     with closing(database(directory, "normal")) as connection:
         connection.execute("INSERT INTO rooms VALUES (1, 'r', 1, 1)")

@@ -3,7 +3,17 @@
 import pytest
 import trio
 
-from trio_chat.log.base import Append, Appended, Event, EventLog, Kept, LogUnavailable, Position
+from trio_chat.log.base import (
+    Append,
+    Appended,
+    Event,
+    EventLog,
+    Kept,
+    LogUnavailable,
+    Mark,
+    Position,
+    Unread,
+)
 
 from .engines import Engine, said, seqs
 
@@ -405,6 +415,131 @@ async def test_kinds_are_found_among_others(log: EventLog) -> None:
     assert await log.read("lobby", 0, 10, kinds=[]) == await log.read("lobby", 0, 10, kinds=["none"]) == []
 
 
+# --- read_about -----------------------------------------------------------------------------------------
+
+
+def about(target: int, text: str = "", *, room: str = "lobby", kind: str = "reacted") -> Append:
+    """An append that is about another event."""
+    return Append(room, kind, f'"target":{target},"emoji":"{text}"}}', target=target)
+
+
+async def test_what_is_about_an_event_is_found_by_it(log: EventLog) -> None:
+    """Of a range of targets everything comes, by target and then by number, and says whose target it is."""
+    await say(log, 5)
+    await log.append([about(3), about(1), said(), about(3, kind="edited"), about(9), about(1, room="b")])
+    found = await log.read_about("lobby", 1, 4, 10)
+    assert [(event.target, event.seq, event.kind) for event in found] == [
+        (1, 7, "reacted"), (3, 6, "reacted"), (3, 9, "edited"),
+    ]  # fmt: skip
+    assert found[0] == (await log.read("lobby", 6, 1))[0]
+    assert seqs(await log.read_about("lobby", 3, 3, 10)) == [6, 9]
+    assert seqs(await log.read_about("lobby", 2, 2, 10)) == []
+    assert seqs(await log.read_about("lobby", 4, 99, 10)) == [10]
+    assert seqs(await log.read_about("b", 1, 1, 10)) == [1]
+    assert await log.read_about("c", 1, 99, 10) == await log.read_about("lobby", 4, 3, 10) == []
+
+
+async def test_what_is_about_events_comes_in_pages(log: EventLog) -> None:
+    """Page after page, everything comes once, whatever the pages end for."""
+    await say(log, 3)
+    await log.append([about(1 + n * n % 3, str(n)) for n in range(200)])
+    every = [(event.target, event.seq) for event in await log.read_about("lobby", 0, 3, 1000)]
+    assert len(every) == 200
+    assert every == sorted(every)
+    for limit, max_bytes in [(7, 1 << 20), (150, 1 << 20), (1000, 100), (1000, 1)]:
+        found = [(0, 0)]
+        while page := await log.read_about("lobby", 0, 3, limit, after=found[-1], max_bytes=max_bytes):
+            assert len(page) <= limit
+            assert len(page) == 1 or sum(len(event.body) for event in page) <= max_bytes
+            found += [(event.target or 0, event.seq) for event in page]
+        assert found[1:] == every
+    assert await log.read_about("lobby", 0, 3, 0) == await log.read_about("lobby", 0, 3, -1) == []
+    assert seqs(await log.read_about("lobby", 2, 2, 10, after=(2, 190))) == [
+        seq for target, seq in every if target == 2 and seq > 190
+    ]
+
+
+async def test_what_is_about_a_trimmed_event_stays_until_its_turn_comes(log: EventLog) -> None:
+    """An event may outlive its target."""
+    await say(log, 3)
+    await log.append([about(1), about(2)])
+    await log.trim("lobby", 2, 100)
+    assert seqs(await log.read_about("lobby", 1, 3, 10)) == [4, 5]
+    await log.trim("lobby", 4, 100)
+    assert seqs(await log.read_about("lobby", 1, 3, 10)) == [5]
+
+
+# --- marks ----------------------------------------------------------------------------------------------
+
+
+async def test_marks_move_forward_only(log: EventLog, engine: Engine) -> None:
+    """A user's mark in a room stays where it is furthest, also within one call; rooms that were never used
+    have none."""
+    await say(log, 5)
+    await say(log, 5, room="b")
+    await log.mark([Mark("ann", "lobby", 2), Mark("ann", "b", 4), Mark("bob", "b", 1), Mark("ann", "x", 1)])
+    await log.mark([Mark("ann", "lobby", 3), Mark("ann", "lobby", 1), Mark("ann", "b", 3)])
+    await log.mark([])
+    assert await log.marks("ann") == {"lobby": 3, "b": 4}
+    assert await log.marks("bob") == {"b": 1}
+    assert await log.marks("carol") == {}
+    assert len(await log.marks("ann", 1)) == 1
+
+
+async def test_marks_live_as_long_as_the_log(engine: Engine) -> None:
+    """Opened again, a log that is kept has its marks."""
+    async with engine.open() as log:
+        await say(log, 2)
+        await log.mark([Mark("ann", "lobby", 2)])
+    async with engine.open() as log:
+        assert await log.marks("ann") == ({"lobby": 2} if engine.persistent else {})
+
+
+async def test_what_lies_beyond_the_marks_is_counted(log: EventLog) -> None:
+    """Of each room with a mark: the messages of others beyond it, and those that name the user."""
+    for room in ("a", "b"):
+        await log.append(
+            [
+                Append(room, "message", '"by":"bob","text":"one"}'),
+                Append(room, "message", '"by":"bob","names":["ann"]}'),
+                Append(room, "topic", '"by":"bob","names":["ann"]}'),
+                Append(room, "message", '"by":"ann","names":["ann"]}'),
+                Append(room, "message", '"by":"bob","names":["eve","ann"]}'),
+                Append(room, "message", '"by":"bob","text":"ann"}'),
+            ]
+        )
+    await log.mark([Mark("ann", "a", 1), Mark("ann", "b", 5), Mark("bob", "a", 0)])
+    names = ['["ann"]', ',"ann"]']
+    assert await log.unread("ann", own='"by":"ann"', naming=names) == [
+        Unread("a", 1, 3, 2),
+        Unread("b", 5, 1, 0),
+    ]
+    assert await log.unread("ann", own='"by":"ann"', naming=names, limit=2) == [
+        Unread("a", 1, 1, 1), Unread("b", 5, 1, 0),
+    ]  # fmt: skip
+    assert await log.unread("ann", own='"by":"ann"', naming=[]) == [
+        Unread("a", 1, 3, 0),
+        Unread("b", 5, 1, 0),
+    ]
+    assert await log.unread("bob", own='"by":"bob"', naming=names) == [Unread("a", 0, 1, 1)]
+    assert await log.unread("eve", own="", naming=names) == []
+    await log.trim("a", 5, 100)
+    assert (await log.unread("ann", own='"by":"ann"', naming=names))[0] == Unread("a", 1, 1, 0)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_marks_that_could_not_be_moved_may_be_moved_again(engine: Engine, when: str) -> None:
+    """After a failure the log goes on."""
+    async with engine.open() as log:
+        await say(log, 3)
+        engine.faults.plan = [when]
+        with pytest.raises(LogUnavailable, match=r"(?i)no space left|disk is full"):
+            await log.mark([Mark("ann", "lobby", 2)])
+        await log.mark([Mark("ann", "lobby", 2)])
+        assert await log.marks("ann") == {"lobby": 2}
+        assert (await log.append([said()]))[0].seq == 4
+
+
 # --- rooms ----------------------------------------------------------------------------------------------
 
 
@@ -490,6 +625,10 @@ async def test_every_operation_is_a_checkpoint(log: EventLog) -> None:
         lambda: log.position("lobby"),
         lambda: log.read("lobby", 0, 1),
         lambda: log.read_before("lobby", None, 1),
+        lambda: log.read_about("lobby", 1, 1, 1),
+        lambda: log.mark([Mark("ann", "lobby", 1)]),
+        lambda: log.marks("ann"),
+        lambda: log.unread("ann", own="", naming=[]),
         lambda: log.rooms(),
         lambda: log.kept(),
         lambda: log.trim("lobby", 1, 1),

@@ -40,7 +40,7 @@ class Model:
                 results.append(Appended(first.seq, first.at_ms, duplicate=True))
                 continue
             at_ms = max([now_ms, *(event.at_ms for event in room[-1:])])
-            room.append(Event(len(room) + 1, at_ms, each.kind, each.body))
+            room.append(Event(len(room) + 1, at_ms, each.kind, each.body, each.target))
             results.append(Appended(len(room), at_ms))
             if each.key is not None:
                 self.keys[each.room, each.key] = results[-1]
@@ -61,14 +61,37 @@ class Model:
         self, room: str, wanted: Callable[[Event], bool], limit: int, max_bytes: int, step: int
     ) -> list[Event]:
         kept = self.events[room][self.first[room] - 1 :]
-        found = [event for event in kept[::step] if wanted(event)][: max(limit, 0)]
-        while len(found) > 1 and sum(len(event.body.encode()) for event in found) > max_bytes:
-            found.pop()
-        return found[::step]
+        found = [event for event in kept[::step] if wanted(event)]
+        return fitting(found, limit, max_bytes)[::step]
+
+    def read_about(
+        self, room: str, first: int, last: int, limit: int, after: tuple[int, int], max_bytes: int
+    ) -> list[Event]:
+        kept = self.events[room][self.first[room] - 1 :]
+        about = [((event.target, event.seq), event) for event in kept if event.target is not None]
+        found = [
+            event
+            for place, event in sorted(about, key=lambda each: each[0])
+            if first <= place[0] <= last and place > after
+        ]
+        return fitting(found, limit, max_bytes)
+
+
+def fitting(found: list[Event], limit: int, max_bytes: int) -> list[Event]:
+    """The page that ``found`` begins with."""
+    found = found[: max(limit, 0)]
+    while len(found) > 1 and sum(len(event.body.encode()) for event in found) > max_bytes:
+        found.pop()
+    return found
 
 
 appends = st.builds(
-    Append, st.sampled_from(ROOMS), st.sampled_from(KINDS), st.sampled_from(BODIES), st.sampled_from(KEYS)
+    Append,
+    st.sampled_from(ROOMS),
+    st.sampled_from(KINDS),
+    st.sampled_from(BODIES),
+    st.sampled_from(KEYS),
+    st.none() | st.integers(1, 5),
 )
 numbers = st.integers(-1, 12)
 reads = st.tuples(
@@ -85,6 +108,15 @@ operations = st.lists(
         ),
         st.tuples(st.just("read"), reads),
         st.tuples(st.just("read_before"), reads),
+        st.tuples(
+            st.just("read_about"),
+            st.sampled_from(ROOMS),
+            numbers,
+            numbers,
+            numbers,
+            st.tuples(st.integers(0, 4), numbers),
+            st.integers(0, 60),
+        ),
         st.tuples(
             st.just("trim"),
             st.sampled_from(ROOMS),
@@ -144,6 +176,9 @@ async def run_until_reopen(
             case "read_before", (room, before, limit, max_bytes, kinds):
                 found = await log.read_before(room, before, limit, max_bytes=max_bytes, kinds=kinds)
                 assert found == model.read(room, wants(kinds, high=before), limit, max_bytes, -1)
+            case "read_about", room, first, last, limit, after, max_bytes:
+                found = await log.read_about(room, first, last, limit, after=after, max_bytes=max_bytes)
+                assert found == model.read_about(room, first, last, limit, after, max_bytes)
             case "trim", room, through, limit, fault:
                 faults.plan = [fault]
                 try:

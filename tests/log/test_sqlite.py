@@ -16,8 +16,8 @@ import pytest
 import trio
 import trio.testing
 
-from trio_chat.log import open_sqlite_log, sqlite, sqlite_commit, sqlite_file, sqlite_trim
-from trio_chat.log.base import Append, LogError, LogUnavailable
+from trio_chat.log import open_sqlite_log, sqlite, sqlite_commit, sqlite_file, sqlite_marks, sqlite_trim
+from trio_chat.log.base import Append, LogError, LogUnavailable, Mark
 from trio_chat.log.seams import in_event_loop
 
 from .engines import Clock, Faults, open_descriptors, said, seqs
@@ -50,7 +50,7 @@ BAD_FILES: list[tuple[str, Callable[[Path], object], str]] = [
         script("PRAGMA application_id = 7"),
         "is another application's database",
     ),
-    ("a newer version's", ours("PRAGMA user_version = 2"), r"newer trio_chat \(format 2, this one knows 1\)"),
+    ("a newer version's", ours("PRAGMA user_version = 99"), r"newer trio_chat \(format 99, this one knows"),
     ("without its values", ours(""), "can't be used: it has no epoch"),
     ("without its tables", ours("DROP TABLE meta"), "can't be used: no such table: meta"),
 ]
@@ -76,6 +76,70 @@ async def test_a_file_that_is_no_log_is_refused(
     if before is not None:
         assert path.read_bytes()[100:] == before[100:]
     assert sorted(path.parent.iterdir()) == [path]
+
+
+FORMAT_1 = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE rooms (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, first INTEGER NOT NULL DEFAULT 1,
+    active_at_ms INTEGER NOT NULL
+);
+CREATE INDEX rooms_by_activity ON rooms (active_at_ms);
+CREATE TABLE events (
+    room INTEGER NOT NULL REFERENCES rooms, seq INTEGER NOT NULL, at_ms INTEGER NOT NULL, kind TEXT NOT NULL,
+    key TEXT, body TEXT NOT NULL, PRIMARY KEY (room, seq)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX events_by_key ON events (key, room) WHERE key IS NOT NULL;
+CREATE INDEX events_by_kind ON events (room, kind, seq);
+PRAGMA application_id = 0x7472696F;
+PRAGMA user_version = 1;
+INSERT INTO meta VALUES ('epoch', CAST('e' AS BLOB)), ('secret', CAST('s' AS BLOB));
+INSERT INTO rooms VALUES (1, 'lobby', 1, 1000);
+INSERT INTO events VALUES (1, 1, 1000, 'message', 'k', '"text":"old"}');
+"""
+"""A file as the first version made it, with one event."""
+
+
+def schema_of(path: Path) -> list[tuple[str, str, list[Any]]]:
+    """Tables and indices with their columns."""
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT type, name FROM sqlite_master ORDER BY 1, 2").fetchall()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        parts = [
+            (kind, name, connection.execute(f"PRAGMA {kind}_xinfo({name})").fetchall())
+            for kind, name in found
+        ]
+    return [("version", str(version), []), *parts]
+
+
+async def test_a_file_of_an_earlier_format_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Opened, it has what a new one has; its events and keys are as they were, and it takes all that a new
+    one takes."""
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    script(FORMAT_1)(old)
+    ours("")(new)
+    for _ in range(2):
+        async with open_sqlite_log(old) as log:
+            assert log.secret == b"s"
+            assert (await log.position("lobby")).epoch == "e"
+            assert [event.body for event in await log.read("lobby", 0, 1)] == ['"text":"old"}']
+            assert (await log.append([said(key="k")]))[0].duplicate
+            await log.append([Append("lobby", "reacted", "}", key="r", target=1)])
+            await log.mark([Mark("ann", "lobby", 1)])
+            assert seqs(await log.read_about("lobby", 1, 1, 10)) == [2]
+            assert await log.marks("ann") == {"lobby": 1}
+        assert schema_of(old) == schema_of(new)
+
+
+async def test_a_file_that_can_not_be_brought_up_to_date_stays_as_it_was(tmp_path: Path) -> None:
+    """All of it or nothing: the file is refused, with a reason, and unchanged."""
+    path = tmp_path / "log.db"
+    script(FORMAT_1 + "CREATE TABLE marks (somebody, elses)")(path)
+    before = schema_of(path)
+    with pytest.raises(LogError, match="table marks already exists"):
+        async with open_sqlite_log(path):
+            raise AssertionError
+    assert schema_of(path) == before
 
 
 async def test_a_lock_file_that_was_there_stays(tmp_path: Path) -> None:
@@ -405,7 +469,7 @@ async def test_a_stranger_among_the_events_is_not_believed(tmp_path: Path) -> No
     async with open_sqlite_log(path) as log:
         await log.append([said()])
         with closing(sqlite3.connect(path)) as shell, shell:
-            shell.execute("INSERT INTO events SELECT room, 2, at_ms, kind, key, body FROM events")
+            shell.execute("INSERT INTO events SELECT room, 2, at_ms, kind, key, body, NULL FROM events")
         assert (await log.append([said()]))[0].seq == 3
 
 
@@ -667,6 +731,9 @@ VALUES = {"room": "lobby", "seq": 5, "limit": 10, "kind0": "message", "kind1": "
     (sqlite._select_page(None, backward=True), VALUES),
     (sqlite._select_page(1, backward=False), VALUES),
     (sqlite._select_page(2, backward=True), VALUES),
+    (sqlite._SELECT_ABOUT, VALUES | {"last": 9, "target": 3}),
+    (sqlite_marks.SELECT_MARKS, ("ann", 10)),
+    (sqlite_marks.select_unread(2), VALUES | {"user": "ann", "own": "", "naming0": "a", "naming1": "b"}),
     (sqlite_commit.SELECT_ROOM, ("lobby",)),
     (sqlite._SELECT_ROOMS, (10,)),
     (sqlite_commit.select_keys(2), (None,) * 6),

@@ -15,7 +15,7 @@ Rules that every engine keeps (the contract suite in ``tests/log`` runs on each)
    nothing and returns the first event's ``seq`` and ``at_ms`` with ``duplicate`` set.
 4. ``epoch`` of a room stays as long as its events do. Trimming changes neither it nor ``head``.
 5. Events go from a room's old end only, and by `EventLog.trim` only. Their keys go with them: an append with
-   such a key is a new one.
+   such a key is a new one. What was about them (``target``) stays until its own turn comes.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,13 +38,15 @@ class Append:
 
     ``room``: a valid room name. ``kind``: the event's ``op`` (``message``, ``topic``, ...).
     ``key``: the idempotency key, unique per room, or None. ``body``: UTF-8 JSON text of the fields that
-    follow ``op``, ``room``, ``seq`` and ``at``, with the closing brace: ``"text":"hi"}``.
+    follow ``op``, ``room``, ``seq`` and ``at``, with the closing brace: ``"text":"hi"}``. ``target``: the
+    ``seq`` of the event that this one is about (an edit, a reaction), by which it can be found.
     """
 
     room: str
     kind: str
     body: str
     key: str | None = None
+    target: int | None = None
 
 
 @attrs.define
@@ -64,6 +66,7 @@ class Event:
     at_ms: int
     kind: str
     body: str
+    target: int | None = None
 
 
 @attrs.define
@@ -86,6 +89,26 @@ class Kept:
     first: int
     head: int
     at_ms: int
+
+
+@attrs.define
+class Mark:
+    """Up to where ``user`` (an id) has read ``room``."""
+
+    user: str
+    room: str
+    seq: int
+
+
+@attrs.define
+class Unread:
+    """How much lies beyond a user's mark ``seq`` in ``room``: ``messages``, and how many of them ``name``
+    that user."""
+
+    room: str
+    seq: int
+    messages: int
+    naming: int
 
 
 class EventLog(Protocol):
@@ -136,6 +159,44 @@ class EventLog(Protocol):
         """The last ``limit`` events with ``seq < before`` (None: the latest), ascending; else like `read`.
 
         Stopping early for ``max_bytes`` leaves out the oldest. Raises `LogUnavailable`.
+        """
+        ...
+
+    async def read_about(
+        self,
+        room: str,
+        first: int,
+        last: int,
+        limit: int,
+        *,
+        after: tuple[int, int] = (0, 0),
+        max_bytes: int = 1 << 20,
+    ) -> list[Event]:
+        """Up to ``limit`` events whose ``target`` lies in ``first .. last``, ascending by (target, seq).
+
+        Only those beyond ``after``, such a pair: the last one of the page before. A target need not be kept
+        (any more). Ends early for ``max_bytes`` like `read`. Raises `LogUnavailable`.
+        """
+        ...
+
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        """Move marks forward; those that would go back, or are in a room that had no event, change nothing.
+
+        A power cut may undo the last moments of it. Appends wait meanwhile: so gather them. Cancelling
+        waits for the end of what has begun. Raises `LogUnavailable`; how many are moved is not known then.
+        """
+        ...
+
+    async def marks(self, user: str, limit: int = 1000) -> dict[str, int]:
+        """The marks of ``user`` by room, in no order. Raises `LogUnavailable`."""
+        ...
+
+    async def unread(self, user: str, *, own: str, naming: Sequence[str], limit: int = 1000) -> list[Unread]:
+        """What lies beyond each of the marks of ``user``, by the names of the rooms.
+
+        Looked at are the first ``limit`` events of kind ``message`` beyond the mark, so that is the most that
+        is counted. Those whose body begins with ``own`` don't count; ``naming`` those whose body has one of
+        these strings in it. Raises `LogUnavailable`.
         """
         ...
 

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import asynccontextmanager
 from functools import partial
 from heapq import merge
+from itertools import islice
 
 import attrs
 import trio
 
-from trio_chat.log.base import Append, Appended, Event, Kept, LogUnavailable, Position
+from trio_chat.log.base import Append, Appended, Event, Kept, LogUnavailable, Mark, Position, Unread
 from trio_chat.log.paging import page
 from trio_chat.log.seams import CommitThrough, commit_plainly
 
@@ -31,6 +32,8 @@ class _Room:
     seq_by_key: dict[str, int] = attrs.Factory(dict)
     key_by_seq: dict[int, str] = attrs.Factory(dict)
     seqs_by_kind: dict[str, list[int]] = attrs.Factory(dict)
+    about: dict[int, list[int]] = attrs.Factory(dict)
+    """The events about each target."""
 
     @property
     def head(self) -> int:
@@ -41,11 +44,13 @@ class _Room:
             seq = self.seq_by_key[append.key]
             return Appended(seq, self.events[seq - self.first].at_ms, duplicate=True)
         self.at_ms = max(now_ms, self.at_ms)
-        event = Event(self.head + 1, self.at_ms, append.kind, append.body)
+        event = Event(self.head + 1, self.at_ms, append.kind, append.body, append.target)
         self.events.append(event)
         if append.key is not None:
             self.seq_by_key[append.key] = event.seq
             self.key_by_seq[event.seq] = append.key
+        if event.target is not None:
+            self.about.setdefault(event.target, []).append(event.seq)
         self.seqs_by_kind.setdefault(append.kind, []).append(event.seq)
         return Appended(event.seq, self.at_ms)
 
@@ -55,6 +60,11 @@ class _Room:
                 del self.seq_by_key[key]
         for seqs in self.seqs_by_kind.values():
             del seqs[: bisect_left(seqs, first)]
+        for event in self.events[: first - self.first]:
+            if event.target is not None:
+                del self.about[event.target][0]
+                if not self.about[event.target]:
+                    del self.about[event.target]
         del self.events[: first - self.first]
         self.first = first
 
@@ -65,6 +75,18 @@ class _Room:
             lists = (self.seqs_by_kind.get(kind, []) for kind in dict.fromkeys(kinds))
             seqs = merge(*(_upward(found, bisect_right(found, seq)) for found in lists))
         return (self.events[each - self.first] for each in seqs)
+
+    def on(self, first: int, last: int, after: tuple[int, int]) -> Iterator[Event]:
+        """The events about ``first .. last`` beyond ``after``, by (target, seq)."""
+        begin = max(first, after[0])
+        if last - begin < len(self.about):
+            targets = [target for target in range(begin, last + 1) if target in self.about]
+        else:
+            targets = sorted(target for target in self.about if begin <= target <= last)
+        for target in targets:
+            for seq in self.about[target]:
+                if (target, seq) > after:
+                    yield self.events[seq - self.first]
 
     def before(self, seq: int, kinds: Sequence[str] | None) -> Iterator[Event]:
         """The events before ``seq``, descending."""
@@ -92,6 +114,7 @@ class MemoryLog:
         self._epoch = secrets.token_urlsafe(6)
         self._secret = secrets.token_bytes(32)
         self._rooms: dict[str, _Room] = {}  # the most recently active one last
+        self._marks: dict[str, dict[str, int]] = {}
 
     @property
     def secret(self) -> bytes:
@@ -154,6 +177,48 @@ class MemoryLog:
         if found is None:
             return []
         return page(found.before(found.head + 1 if before is None else before, kinds), limit, max_bytes)[::-1]
+
+    async def read_about(
+        self,
+        room: str,
+        first: int,
+        last: int,
+        limit: int,
+        *,
+        after: tuple[int, int] = (0, 0),
+        max_bytes: int = 1 << 20,
+    ) -> list[Event]:
+        """See `EventLog.read_about`."""
+        await trio.lowlevel.checkpoint()
+        found = self._rooms.get(room)
+        return page(found.on(first, last, after), limit, max_bytes) if found else []
+
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        """See `EventLog.mark`."""
+        await trio.lowlevel.checkpoint()
+        self._commit(partial(self._move, marks))
+
+    def _move(self, marks: Sequence[Mark]) -> None:
+        for mark in marks:
+            if mark.room in self._rooms:
+                own = self._marks.setdefault(mark.user, {})
+                own[mark.room] = max(mark.seq, own.get(mark.room, 0))
+
+    async def marks(self, user: str, limit: int = 1000) -> dict[str, int]:
+        """See `EventLog.marks`."""
+        await trio.lowlevel.checkpoint()
+        return dict(islice(self._marks.get(user, {}).items(), limit))
+
+    async def unread(self, user: str, *, own: str, naming: Sequence[str], limit: int = 1000) -> list[Unread]:
+        """See `EventLog.unread`."""
+        await trio.lowlevel.checkpoint()
+        found = []
+        for name, seq in sorted(self._marks.get(user, {}).items()):
+            beyond = islice(self._rooms[name].after(seq, ["message"]), limit)
+            bodies = [event.body for event in beyond if not event.body.startswith(own)]
+            named = sum(any(each in body for each in naming) for body in bodies)
+            found.append(Unread(name, seq, len(bodies), named))
+        return found
 
     async def rooms(self, limit: int = 1000) -> list[tuple[str, int]]:
         """See `EventLog.rooms`."""

@@ -11,8 +11,8 @@ import trio
 T = TypeVar("T")
 
 CommitThrough = Callable[[Callable[[], None]], None]
-"""Called once for each append with ``commit``, which stores the batch, and for each trim that removes
-something; it has to call ``commit``, or to raise.
+"""Called once for each append with ``commit``, which stores the batch, for each trim that removes something,
+and for marks that are moved; it has to call ``commit``, or to raise.
 
 Raising `OSError` without calling it is a commit that failed; raising after the call is one that failed
 *after it took effect*. Ending the process on either side is a crash. What ``commit`` itself raises must be

@@ -1,7 +1,8 @@
 """The SQLite engine: one file, one writer, group commit in a worker thread.
 
 Owns the connections, the threads' turns and the SQL of reading; that of appending is in
-`trio_chat.log.sqlite_commit`, that of trimming in `trio_chat.log.sqlite_trim`. Rules:
+`trio_chat.log.sqlite_commit`, that of trimming in `trio_chat.log.sqlite_trim`, that of read marks in
+`trio_chat.log.sqlite_marks`. Rules:
 
 - The event loop never waits for the disk: all SQLite runs in worker threads, the writer's one at a time, the
   readers' (`MAX_READERS`) on connections of their own, so that a read never waits for a commit.
@@ -27,8 +28,8 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from trio_chat.log import sqlite_trim
-from trio_chat.log.base import Append, Appended, Event, Kept, LogUnavailable, Position
+from trio_chat.log import sqlite_marks, sqlite_trim
+from trio_chat.log.base import Append, Appended, Event, Kept, LogUnavailable, Mark, Position, Unread
 from trio_chat.log.paging import page
 from trio_chat.log.seams import CommitThrough, Runner, commit_plainly, in_thread
 from trio_chat.log.sqlite_commit import Commit, RoomRow, select_room
@@ -43,8 +44,19 @@ MAX_READERS = 4
 MAX_CHUNK = 64
 """Events fetched in one step; what a page reads beyond its ``max_bytes`` is less than this."""
 
-_decode_rows = msgspec.json.Decoder(list[tuple[int, int, str, str]]).decode
+_decode_rows = msgspec.json.Decoder(list[tuple[int, int, str, str, int | None]]).decode
 _decode_rooms = msgspec.json.Decoder(list[tuple[int, str, int]]).decode
+
+_COLUMNS = "seq, at_ms, kind, body, target"
+
+_SELECT_ABOUT = f"""
+SELECT json_group_array(json_array({_COLUMNS})) FROM (
+    SELECT {_COLUMNS} FROM events
+    WHERE room = (SELECT id FROM rooms WHERE name = :room)
+        AND target <= :last AND (target, seq) > (:target, :seq)
+    ORDER BY target, seq LIMIT :limit
+)
+"""
 
 _SELECT_ROOMS = """
 SELECT json_group_array(json_array(coalesce(at_ms, active_at_ms), name, coalesce(seq, first - 1))) FROM (
@@ -56,7 +68,7 @@ SELECT json_group_array(json_array(coalesce(at_ms, active_at_ms), name, coalesce
 
 @cache
 def _select_page(kinds: int | None, *, backward: bool) -> str:
-    """A page of ``:room`` beyond ``:seq``: one row, an array of [seq, at_ms, kind, body].
+    """A page of ``:room`` beyond ``:seq``: one row, an array of [seq, at_ms, kind, body, target].
 
     With kinds, each one's next ``:limit`` are looked up in the index, and the nearest of all of them taken.
     """
@@ -65,7 +77,7 @@ def _select_page(kinds: int | None, *, backward: bool) -> str:
     )
     room = "(SELECT id FROM rooms WHERE name = :room)"
     if kinds is None:
-        found = f"SELECT seq, at_ms, kind, body FROM events WHERE room = {room} AND {beyond}"
+        found = f"SELECT {_COLUMNS} FROM events WHERE room = {room} AND {beyond}"
     else:
         each = " UNION ALL ".join(
             f"SELECT * FROM (SELECT seq FROM events WHERE room = {room} AND kind = :kind{i} AND {beyond})"
@@ -73,8 +85,8 @@ def _select_page(kinds: int | None, *, backward: bool) -> str:
         )
         order = f"ORDER BY seq {'DESC' if backward else ''} LIMIT :limit"
         nearest = each if kinds == 1 else f"SELECT seq FROM ({each}) {order}"
-        found = f"SELECT seq, at_ms, kind, body FROM events WHERE room = {room} AND seq IN ({nearest})"
-    return f"SELECT json_group_array(json_array(seq, at_ms, kind, body)) FROM ({found})"
+        found = f"SELECT {_COLUMNS} FROM events WHERE room = {room} AND seq IN ({nearest})"
+    return f"SELECT json_group_array(json_array({_COLUMNS})) FROM ({found})"
 
 
 class SQLiteLog:
@@ -149,6 +161,32 @@ class SQLiteLog:
         beyond = (1 << 63) - 1 if before is None else before
         work = partial(self._read, room, beyond, limit, max_bytes, kinds, backward=True)
         return (await self._run(work, self._reading))[::-1]
+
+    async def read_about(
+        self,
+        room: str,
+        first: int,
+        last: int,
+        limit: int,
+        *,
+        after: tuple[int, int] = (0, 0),
+        max_bytes: int = 1 << 20,
+    ) -> list[Event]:
+        """See `EventLog.read_about`."""
+        beyond = max(after, (first, 0))
+        return await self._run(partial(self._read_about, room, last, beyond, limit, max_bytes), self._reading)
+
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        """See `EventLog.mark`. Cancelled before its turn came, it has moved nothing."""
+        await self._run(partial(self._mark, list(marks)), self._writing, self._writer)
+
+    async def marks(self, user: str, limit: int = 1000) -> dict[str, int]:
+        """See `EventLog.marks`."""
+        return await self._run(partial(self._list_marks, user, limit), self._reading)
+
+    async def unread(self, user: str, *, own: str, naming: Sequence[str], limit: int = 1000) -> list[Unread]:
+        """See `EventLog.unread`."""
+        return await self._run(partial(self._count_unread, user, own, list(naming), limit), self._reading)
 
     async def rooms(self, limit: int = 1000) -> list[tuple[str, int]]:
         """See `EventLog.rooms`. After a restart, the minute before it may not count at the list's end."""
@@ -291,6 +329,24 @@ class SQLiteLog:
                 _fetch(connection, select, values, beyond, limit, backward=backward), limit, max_bytes
             )
 
+    def _read_about(
+        self, room: str, last: int, beyond: tuple[int, int], limit: int, max_bytes: int
+    ) -> list[Event]:
+        with self._connection(self._readers, query_only=True) as connection:
+            return page(_fetch_about(connection, room, last, beyond, limit), limit, max_bytes)
+
+    def _mark(self, marks: list[Mark]) -> None:
+        with self._changing() as connection:
+            self._commit_through(partial(sqlite_marks.move, connection, marks))
+
+    def _list_marks(self, user: str, limit: int) -> dict[str, int]:
+        with self._connection(self._readers, query_only=True) as connection:
+            return sqlite_marks.marks_of(connection, user, limit)
+
+    def _count_unread(self, user: str, own: str, naming: list[str], limit: int) -> list[Unread]:
+        with self._connection(self._readers, query_only=True) as connection:
+            return sqlite_marks.count_unread(connection, user, own, naming, limit)
+
     def _list_kept(self, after: str, limit: int) -> list[Kept]:
         with self._connection(self._readers, query_only=True) as connection:
             return sqlite_trim.list_kept(connection, after, limit)
@@ -324,6 +380,23 @@ def _fetch(
         if len(rows) < chunk:
             return
         beyond = rows[-1][0]
+
+
+def _fetch_about(
+    connection: sqlite3.Connection, room: str, last: int, beyond: tuple[int, int], limit: int
+) -> Iterator[Event]:
+    """The events about others up to ``last``, beyond ``beyond``, one by one."""
+    while limit > 0:
+        chunk = min(limit, MAX_CHUNK)
+        limit -= chunk
+        values = {"room": room, "last": last, "target": beyond[0], "seq": beyond[1], "limit": chunk}
+        (found,) = connection.execute(_SELECT_ABOUT, values).fetchone()
+        rows = sorted(_decode_rows(found), key=lambda row: (row[4], row[0]))
+        for row in rows:
+            yield Event(*row)
+        if len(rows) < chunk:
+            return
+        beyond = (rows[-1][4] or 0, rows[-1][0])
 
 
 def _nothing() -> None:

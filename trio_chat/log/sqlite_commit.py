@@ -17,7 +17,7 @@ from trio_chat.log.base import Append, Appended
 from trio_chat.log.sqlite_file import ACTIVE_STEP_MS
 
 MAX_ROWS = 128
-"""Events in one INSERT: 6 values each, below the 999 that every build of SQLite can bind."""
+"""Events in one INSERT: 7 values each, below the 999 that every build of SQLite can bind."""
 
 MAX_KNOWN_ROOMS = 10_000
 """Rooms whose heads are kept in memory, about 200 bytes each; beyond it all are forgotten and read again."""
@@ -42,11 +42,17 @@ WHERE name = ?
 """
 
 
+PLAIN, ABOUT = 6, 7
+"""Values of an event, without and with a target. To bind a seventh that is NULL would make a batch a sixth
+slower, and most have none."""
+
+
 @cache
-def insert_events(rows: int) -> str:
-    """An INSERT of up to ``rows`` events; unused places are filled with NULL."""
-    places = ", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)
-    return f"INSERT INTO events SELECT * FROM (VALUES {places}) WHERE column1 IS NOT NULL"
+def insert_events(rows: int, width: int) -> str:
+    """An INSERT of up to ``rows`` events of ``width`` values; unused places are filled with NULL."""
+    places = ", ".join([f"({', '.join('?' * width)})"] * rows)
+    columns = "room, seq, at_ms, kind, key, body" + ", target" * (width == ABOUT)
+    return f"INSERT INTO events ({columns}) SELECT * FROM (VALUES {places}) WHERE column1 IS NOT NULL"
 
 
 @cache
@@ -93,9 +99,10 @@ class Commit:
 
     def _store_at_once(self, batch: list[Append]) -> list[Appended]:
         """One statement, which commits itself: the thread lets go of the GIL once."""
-        rooms, values, results = _number(batch, self._known, {}, self._now_ms)
-        places, padded = padded_rows(values, 6)
-        self._execute(insert_events(places), padded)
+        width = _width(batch)
+        rooms, values, results = _number(batch, self._known, {}, self._now_ms, width)
+        places, padded = padded_rows(values, width)
+        self._execute(insert_events(places, width), padded)
         self._remember(rooms)
         return results
 
@@ -103,10 +110,11 @@ class Commit:
         """One transaction that takes nothing from memory: for new rooms, long silent ones, and known keys."""
         self._execute("BEGIN IMMEDIATE")
         rooms = {name: self._room(name) for name in dict.fromkeys(append.room for append in batch)}
-        after, values, results = _number(batch, rooms, self._stored(batch, rooms), self._now_ms)
-        for start in range(0, len(values), MAX_ROWS * 6):
-            places, padded = padded_rows(values[start : start + MAX_ROWS * 6], 6)
-            self._execute(insert_events(places), padded)
+        width = _width(batch)
+        after, values, results = _number(batch, rooms, self._stored(batch, rooms), self._now_ms, width)
+        for start in range(0, len(values), MAX_ROWS * width):
+            places, padded = padded_rows(values[start : start + MAX_ROWS * width], width)
+            self._execute(insert_events(places, width), padded)
         rooms |= after
         for name, room in after.items():
             if room.at_ms - room.active_at_ms >= ACTIVE_STEP_MS:
@@ -146,8 +154,16 @@ class Commit:
         self._known.update(rooms)
 
 
+def _width(batch: list[Append]) -> int:
+    return PLAIN if all(append.target is None for append in batch) else ABOUT
+
+
 def _number(
-    batch: list[Append], rooms: dict[str, RoomRow], stored: dict[tuple[str, str], Appended], now_ms: int
+    batch: list[Append],
+    rooms: dict[str, RoomRow],
+    stored: dict[tuple[str, str], Appended],
+    now_ms: int,
+    width: int,
 ) -> tuple[dict[str, RoomRow], list[object], list[Appended]]:
     """Give each append its ``seq`` and time: the rooms afterwards, the values to insert, the results."""
     after: dict[str, RoomRow] = {}
@@ -162,6 +178,8 @@ def _number(
         seq, at_ms = room.head + 1, max(now_ms, room.at_ms)
         after[name] = room._replace(head=seq, at_ms=at_ms)
         values += (room.id, seq, at_ms, append.kind, key, append.body)
+        if width == ABOUT:
+            values.append(append.target)
         done = Appended(seq, at_ms)
         results.append(done)
         if key is not None:

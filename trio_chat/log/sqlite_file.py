@@ -9,7 +9,7 @@ begin with the time are added at its end, a page for many events; random keys co
 against 1.7 KB written per event in one busy room, batches of 50). ``events_by_kind`` finds messages however
 rare they are among other events, for a page written per room and commit. ``rooms.active_at_ms`` is written
 when it is `ACTIVE_STEP_MS` old, not with each batch, which then touches no page of ``rooms``. ``rooms.first``
-is the oldest ``seq`` kept.
+is the oldest ``seq`` kept. ``events_by_target`` has a row for those few events that are about another one.
 """
 
 import os
@@ -42,8 +42,6 @@ Sync = Literal["full", "normal"]
 APPLICATION_ID = 0x7472696F
 """The letters "trio", at offset 68 of the file: says whose database this is."""
 
-VERSION = 1
-"""The format's number, in ``user_version``. A file of a newer one is refused."""
 
 ACTIVE_STEP_MS = 60_000
 """How far ``rooms.active_at_ms`` may be behind the room's last event."""
@@ -53,6 +51,24 @@ BUSY_SECONDS = 5.0
 
 MAX_WAL_BYTES = 64 << 20
 """To what the write-ahead log is cut back after a burst made it larger."""
+
+_MARKS = """
+CREATE TABLE marks (
+    user TEXT NOT NULL,
+    room INTEGER NOT NULL REFERENCES rooms,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (user, room)
+) WITHOUT ROWID;
+"""
+_EVENTS_BY_TARGET = """
+CREATE INDEX events_by_target ON events (room, target, seq) WHERE target IS NOT NULL;
+"""
+
+MIGRATIONS = (f"ALTER TABLE events ADD COLUMN target INTEGER; {_EVENTS_BY_TARGET} {_MARKS}",)
+"""What makes a file of format 1 one of format 2, and so on. None of it may take long in a large file."""
+
+VERSION = 1 + len(MIGRATIONS)
+"""The format's number, in ``user_version``. A file of a newer one is refused."""
 
 SCHEMA = f"""
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -70,10 +86,13 @@ CREATE TABLE events (
     kind TEXT NOT NULL,
     key TEXT,
     body TEXT NOT NULL,
+    target INTEGER,
     PRIMARY KEY (room, seq)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX events_by_key ON events (key, room) WHERE key IS NOT NULL;
 CREATE INDEX events_by_kind ON events (room, kind, seq);
+{_EVENTS_BY_TARGET}
+{_MARKS}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 """
@@ -240,6 +259,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         values = {"epoch": secrets.token_urlsafe(6).encode(), "secret": secrets.token_bytes(32)}
         connection.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
         connection.execute("COMMIT")
+    elif 1 <= version < VERSION:
+        scripts = " ".join(MIGRATIONS[version - 1 :])
+        connection.executescript(f"BEGIN IMMEDIATE; {scripts} PRAGMA user_version = {VERSION}; COMMIT")
 
 
 def _meta(connection: sqlite3.Connection, name: str) -> bytes:

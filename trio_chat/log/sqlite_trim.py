@@ -50,7 +50,7 @@ def remove(connection: sqlite3.Connection, room: int, first: int, last_ms: int) 
 
     ``last_ms``: the last event's time, if that is among them: the room's time must not go back.
     """
-    with _without_sync(connection):
+    with without_sync(connection):
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_DELETE, (room, first))
         connection.execute(_UPDATE, (first, last_ms, room))
@@ -65,14 +65,14 @@ def give_back(connection: sqlite3.Connection) -> bool:
     spare = free - max(FREE_PAGES, _pragma(connection, "page_count") // FREE_SHARE)
     if spare <= 0:
         return False
-    with _without_sync(connection):
+    with without_sync(connection):
         # A script, because it is stepped to its end: each step gives back one page.
         connection.executescript(f"PRAGMA incremental_vacuum({min(spare, PAGES_AT_ONCE)})")
     return _pragma(connection, "freelist_count") < free
 
 
 @contextmanager
-def _without_sync(connection: sqlite3.Connection) -> Iterator[None]:
+def without_sync(connection: sqlite3.Connection) -> Iterator[None]:
     """Commit without waiting for the disk; a connection that fails meanwhile is closed by its owner."""
     level = _pragma(connection, "synchronous")
     connection.execute("PRAGMA synchronous = normal")
