@@ -29,6 +29,16 @@ def test_the_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -
         "tls_key": None,
         "origin": (),
         "trusted_proxy": (),
+        "user_header": None,
+        "jwt_key": None,
+        "jwt_algorithms": (),
+        "jwt_issuer": None,
+        "jwt_audience": None,
+        "jwt_user": "sub",
+        "jwt_name": "name",
+        "jwt_header": "Authorization",
+        "jwt_cookie": None,
+        "guests": True,
         "max_message": 65536,
         "max_connections": 10_000,
         "max_per_ip": 100,
@@ -79,6 +89,9 @@ GOOD: list[tuple[str, str, Any]] = [
     ("origin", "https://chat.example.org", ("https://chat.example.org",)),
     ("origin", "https://a.example, *,null", ("https://a.example", "*", "null")),
     ("trusted_proxy", "10.0.0.0/8,unix,::1", ("10.0.0.0/8", "unix", "::1")),
+    ("jwt_header", "X-Token", "X-Token"),
+    ("jwt_user", "user_id", "user_id"),
+    ("guests", "no", False),
     ("max_message", "64KiB", 65536),
     ("max_message", "1 mib", 1 << 20),
     ("max_message", "65536", 65536),
@@ -105,7 +118,27 @@ def test_the_environment_gives_any_setting(setting: str, text: str, value: objec
     assert type(found) is type(value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"user_header": "X-User"}, "user_header: believed from trusted_proxy only, and there is none"),
+        ({"jwt_audience": "chat"}, "jwt_key: a file; jwt_audience means nothing without it"),
+        ({"jwt_algorithms": ("HS256",)}, "jwt_key: a file; jwt_algorithms means nothing without it"),
+        ({"jwt_cookie": "session"}, "jwt_key: a file; jwt_cookie means nothing without it"),
+    ],
+)
+def test_what_needs_another_setting_says_so(settings: dict[str, Any], message: str) -> None:
+    """Nothing is set in vain without a word."""
+    with pytest.raises(ConfigError) as caught:
+        Config(**settings)
+    assert str(caught.value) == message
+
+
 BAD: list[tuple[str, Any, str]] = [
+    ("user_header", "X User", "a header's name, not 'X User'"),
+    ("jwt_cookie", "a=b", "a cookie's name, not 'a=b'"),
+    ("jwt_algorithms", ("none",), f"one or more of {', '.join(config.JWT_ALGORITHMS)}, not 'none'"),
+    ("guests", "maybe", "true or false, not 'maybe'"),
     ("host", "", "an address or a host name, not ''"),
     ("host", 5, "an address or a host name, not 5"),
     ("port", 65536, "0 to 65535 (0: the system chooses), not 65536"),

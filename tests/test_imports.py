@@ -85,7 +85,8 @@ LAYERS = [
     (("logs",), ()),
     (("listeners",), ("config",)),
     (("lag",), ()),
-    (("door",), ("chat", "config", "front", "metrics", "wire")),
+    (("identity",), ("chat", "config", "front")),
+    (("door",), ("chat", "config", "front", "identity", "metrics", "wire")),
     (("server",), ("chat", "config", "door", "front", "lag", "listeners", "log", "metrics", "wire")),
     (("testing",), ("chat.schema", "config", "server")),
 ]

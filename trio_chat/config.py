@@ -123,6 +123,34 @@ def _networks(_: object, __: object, value: tuple[str, ...]) -> None:
                 raise ConfigError(f"trusted_proxy: {allowed}, not {network!r}") from None
 
 
+JWT_ALGORITHMS = (
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+    "ES256", "ES384", "ES512", "EdDSA",
+)  # fmt: skip
+"""What a token may be signed with (RFC 7518, RFC 8037); ``none`` is not among them."""
+
+
+def _algorithms(_: object, __: object, value: tuple[str, ...]) -> None:
+    for name in value:
+        if name not in JWT_ALGORITHMS:
+            raise ConfigError(f"jwt_algorithms: one or more of {', '.join(JWT_ALGORITHMS)}, not {name!r}")
+
+
+_TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+
+
+def _token(what: str) -> Any:
+    """A header's or a cookie's name (RFC 9110 section 5.6.2)."""
+
+    def check(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if value is None and attribute.default is None:
+            return
+        if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+            raise ConfigError(f"{attribute.name}: {what}, not {value!r}")
+
+    return check
+
+
 def _log_url(_: object, __: object, value: str) -> None:
     if isinstance(value, str) and re.fullmatch(r"memory:|sqlite:///[^\0]+|rediss?://.+", value):
         return
@@ -173,6 +201,26 @@ class Config:
     """Allowed Origin (repeatable; * for any). Without one: the same origin, or none sent."""
     trusted_proxy: tuple[str, ...] = attrs.field(default=(), converter=_tuple, validator=_networks)
     """Peers (CIDR, repeatable) whose X-Forwarded-For, Forwarded or PROXY header is believed."""
+    user_header: str | None = attrs.field(default=None, validator=_token("a header's name"))
+    """The header in which a trusted proxy says who the user is; from anybody else it is not read."""
+    jwt_key: str | None = attrs.field(default=None, validator=_text("a file"))
+    """Sign users in by tokens (JWT): the file with the secret, the public keys (PEM) or the JWK set."""
+    jwt_algorithms: tuple[str, ...] = attrs.field(default=(), converter=_tuple, validator=_algorithms)
+    """How tokens may be signed (repeatable). Without one: HS256, RS256, ES256 or EdDSA, as the key is."""
+    jwt_issuer: str | None = attrs.field(default=None, validator=_text("a text"))
+    """What a token's claim iss must be."""
+    jwt_audience: str | None = attrs.field(default=None, validator=_text("a text"))
+    """What must be among a token's claim aud."""
+    jwt_user: str = attrs.field(default="sub", validator=_text("a claim's name"))
+    """The claim that is the user's id."""
+    jwt_name: str = attrs.field(default="name", validator=_text("a claim's name"))
+    """The claim that is the user's name; without it, the id is the name."""
+    jwt_header: str = attrs.field(default="Authorization", validator=_token("a header's name"))
+    """The header of the upgrade request that may carry a token, with or without Bearer before it."""
+    jwt_cookie: str | None = attrs.field(default=None, validator=_token("a cookie's name"))
+    """The cookie of the upgrade request that may carry a token."""
+    guests: bool = attrs.field(default=True, validator=_flag)
+    """Let in who is not signed in, too."""
     max_message: int = attrs.field(default=64 * _KIB, validator=_size(_KIB, _GIB))
     """Longest message taken from a client, bytes; a longer one ends its connection with 1009."""
     max_connections: int = attrs.field(default=10_000, validator=_in_range(1, 10_000_000, "connections"))
@@ -203,6 +251,12 @@ class Config:
         if (self.tls_cert is None) != (self.tls_key is None):
             missing = "tls_key" if self.tls_key is None else "tls_cert"
             raise ConfigError(f"{missing}: tls_cert and tls_key go together, a file each")
+        if self.user_header is not None and not self.trusted_proxy:
+            raise ConfigError("user_header: believed from trusted_proxy only, and there is none")
+        if self.jwt_key is None:
+            for name in ("jwt_algorithms", "jwt_issuer", "jwt_audience", "jwt_cookie"):
+                if getattr(self, name):
+                    raise ConfigError(f"jwt_key: a file; {name} means nothing without it")
 
 
 # --- loading ------------------------------------------------------------------------------------------
@@ -304,7 +358,7 @@ def load(
         values |= from_file(path)
         sources |= dict.fromkeys(values, f"in {path}")
     for name, text in from_environment(environ).items():
-        several = name in ("origin", "trusted_proxy")
+        several = _FIELDS[name].default == ()
         values[name] = [part.strip() for part in text.split(",") if part.strip()] if several else text
         sources[name] = f"in the environment, {ENVIRONMENT_PREFIX}{name.upper()}"
     values |= options

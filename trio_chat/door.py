@@ -19,6 +19,7 @@ import msgspec
 import trio
 
 from .chat import schema
+from .chat.accounts import Accounts
 from .chat.hub import Hub
 from .chat.schema import SUBPROTOCOL, User
 from .chat.session import Invitation, Session
@@ -39,9 +40,11 @@ from .front.upgrade import (
     Reject,
     UpgradeHandler,
     UpgradeRequest,
+    all_of,
     allow_origins,
     decides_origin,
 )
+from .identity import guests_let_in, sign_in
 from .metrics import CONTENT_TYPE, Metrics
 from .wire.connection import Connection, Handler, Label, Opening
 from .wire.deflate import negotiate
@@ -103,20 +106,24 @@ class FrontDoor:
         self,
         config: Config,
         hub: Hub,
+        accounts: Accounts,
         metrics: Metrics,
         upgrade: UpgradeHandler | None,
         endpoints: Mapping[str, Endpoint | EndpointHandler],
     ) -> None:
         self._config = config
         self._hub = hub
+        self._accounts = accounts
         self._metrics = metrics
-        self._upgrade = upgrade
         self._endpoints = {
             path: endpoint if isinstance(endpoint, Endpoint) else Endpoint(endpoint)
             for path, endpoint in endpoints.items()
         }
         self._check_origin = allow_origins(*config.origin)
         self._proxies = TrustedProxies(config.trusted_proxy)
+        policies = [sign_in(config, accounts, self._proxies), upgrade]
+        given = [policy for policy in policies if policy is not None]
+        self._upgrade = all_of(*given) if len(given) > 1 else given[0] if given else None
         self._static = StaticFiles.load()
         self._ids = 0
         self.places = Places(config.max_connections, config.max_per_ip)
@@ -247,6 +254,8 @@ class FrontDoor:
             return None
         handshake = check_handshake(head)
         client = self._proxies.resolve(peer, head.headers, tls=tls)
+        if self._config.user_header is not None and not self._proxies.trusts(peer):
+            head.headers = head.headers.without(self._config.user_header)
         request = UpgradeRequest.from_head(head, handshake, client, peer=peer, tls=tls)
         label.client = client.address
         refusal = Reject(503, "this server is stopping", (("Retry-After", "1"),)) if self.closing else None
@@ -256,6 +265,8 @@ class FrontDoor:
         entry: Entry | None = None
         try:
             decision = await self._decide(request, own.upgrade if own is not None else self._upgrade, label)
+            if own is None:
+                decision = guests_let_in(decision, self._accounts, request)
             if isinstance(decision, Reject) and decision.close_code is None:
                 return self._refuse(decision, label)
             make, subprotocol = self._handler(request, decision, own, label)
@@ -325,11 +336,21 @@ class FrontDoor:
             make = partial(_start_endpoint, request=request, user=user, handler=own.handler)
         elif request.path == "/ws":
             query = request.query
-            invitation = Invitation(user, query.get("name"), tuple(query.get_all("room")), query.get("last"))
-            make = partial(_start_session, hub=self._hub, config=self._config, invitation=invitation)
+            rooms = tuple(query.get_all("room"))
+            invitation = Invitation(user, query.get("name"), rooms, query.get("last"), decision.expires_at)
+            make = partial(self._start_session, invitation=invitation)
         else:
             make = self._relay(request)
+        if decision.expires_at is not None:
+            make = partial(self._start_for_a_time, make=make, until=decision.expires_at)
         return make, subprotocol
+
+    def _start_session(self, connection: Connection, invitation: Invitation) -> Handler:
+        return Session(self._hub, self._accounts, connection, self._config, invitation)
+
+    def _start_for_a_time(self, connection: Connection, make: MakeHandler, until: float) -> Handler:
+        self._accounts.end_at(connection, until)
+        return make(connection)
 
     def _relay(self, request: UpgradeRequest) -> MakeHandler:
         try:
@@ -377,10 +398,6 @@ def _start_endpoint(
     websocket = WebSocket(connection, request, user)
     websocket.start(handler)
     return websocket
-
-
-def _start_session(connection: Connection, *, hub: Hub, config: Config, invitation: Invitation) -> Handler:
-    return Session(hub, connection, config, invitation)
 
 
 def _json(status: int, content: dict[str, str]) -> Response:

@@ -23,6 +23,7 @@ from contextlib import AsyncExitStack
 
 import trio
 
+from .chat.accounts import Accounts
 from .chat.hub import Hub
 from .chat.policy import PolicyOf, settled_policy
 from .config import Config
@@ -61,6 +62,7 @@ class Server:
         self,
         config: Config,
         hub: Hub,
+        accounts: Accounts,
         listeners: list[socket.socket],
         nursery: trio.Nursery,
         upgrade: UpgradeHandler | None,
@@ -77,7 +79,8 @@ class Server:
         self.lag = lag
         """How long turns of the event loop take."""
         self._metrics = Metrics(hub, self.connections, lag)
-        self._door = FrontDoor(config, hub, self._metrics, upgrade, endpoints)
+        self._door = FrontDoor(config, hub, accounts, self._metrics, upgrade, endpoints)
+        self._accounts = accounts
         self._tls = tls
         self._nursery = nursery
         self._poller = poller
@@ -184,6 +187,7 @@ class Server:
     def _over(self, connection: Connection) -> None:
         """A WebSocket has ended."""
         self.connections.discard(connection)
+        self._accounts.end_at(connection, None)
         if connection in self._awaited:
             self._awaited[connection].set()
         self._open -= 1
@@ -268,6 +272,7 @@ async def serve(
         if not path.startswith("/") or path in OWN_PATHS or path.startswith(("/relay/", "/static/")):
             raise ValueError(f"endpoints: a path like /echo that is not the server's own, not {path!r}")
     tls = _tls_context(config, ssl_context)
+    accounts = Accounts(config, clock)
     async with AsyncExitStack() as stack:
         if log is None:
             log = await stack.enter_async_context(open_log(config.log, sync=config.sync, clock=clock))
@@ -285,11 +290,12 @@ async def serve(
             await tasks.start(hub.run)
             async with trio.open_nursery() as connections:
                 server = Server(
-                    config, hub, listeners, connections, upgrade, endpoints or {}, poller, tls, lag
+                    config, hub, accounts, listeners, connections, upgrade, endpoints or {}, poller, tls, lag
                 )
                 if poller is not None:
                     connections.start_soon(poller.run)
                 connections.start_soon(Heartbeat(server.connections, config.heartbeat).run)
+                connections.start_soon(accounts.run)
                 for listener in listeners:
                     connections.start_soon(server.accept, listener)
                 logger.info("serving", extra={"url": server.url, "log": config.log})

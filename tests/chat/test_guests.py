@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_chat.chat import limits
 from trio_chat.chat.guests import Guests
 from trio_chat.chat.limits import Bucket
 from trio_chat.chat.schema import MAX_NAME_CHARS, User, user_name
@@ -97,6 +98,75 @@ def test_a_changed_token_is_nobody(at: int, character: str) -> None:
     at %= len(token)
     changed = token[:at] + character + token[at + 1 :]
     assert changed == token or guests().resumed(changed) is None
+
+
+# --- names that are kept ---------------------------------------------------------------------------------
+
+
+class Clock:
+    """Time that stands still until it is told otherwise."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_reserved_name_waits_for_its_user() -> None:
+    """Others get a number until it is back, or the time is over."""
+    clock = Clock()
+    them = Guests(b"secret", random.Random(1), clock)
+    them.free_name(them.claim_name("ann", "1"), "1", reserve=True)
+    assert them.claim_name("ANN", "2") == "ANN-2"
+    clock.now += limits.NAME_RESERVED_SECONDS - 1
+    assert them.claim_name("ann", "3") == "ann-3"
+    assert them.claim_name("ann", "1") == "ann"
+    them.free_name("ann", "1", reserve=True)
+    clock.now += limits.NAME_RESERVED_SECONDS + 1
+    assert them.claim_name("ann", "4") == "ann"
+
+
+def test_a_name_is_reserved_when_the_last_session_leaves() -> None:
+    """Before that it is held anyway; and who comes back and leaves for good frees it."""
+    them = guests()
+    them.claim_name("ann", "1")
+    them.claim_name("ann", "1")
+    them.free_name("ann", "1", reserve=True)
+    assert not them._reserved
+    them.free_name("ann", "1", reserve=True)
+    assert them.claim_name("ann", "2") == "ann-2"
+    assert them.claim_name("ann", "1") == "ann"
+    them.free_name("ann", "1")
+    assert them.claim_name("ann", "3") == "ann"
+
+
+def test_reservations_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound the oldest one goes, and so do those whose time is over."""
+    monkeypatch.setattr(limits, "MAX_RESERVED_NAMES", 3)
+    clock = Clock()
+    them = Guests(b"secret", random.Random(1), clock)
+    for number in range(5):
+        name = them.claim_name(f"n{number}", str(number))
+        them.free_name(name, str(number), reserve=True)
+        assert len(them._reserved) <= 3
+    assert [them.claim_name(f"n{number}", "x") for number in range(5)] == ["n0", "n1", "n2-2", "n3-2", "n4-2"]
+    clock.now += limits.NAME_RESERVED_SECONDS + 1
+    them.free_name(them.claim_name("last", "9"), "9", reserve=True)
+    assert list(them._reserved) == ["last"]
+
+
+def test_a_session_of_who_is_signed_in_resumes_nobody() -> None:
+    """It says who somebody is, until its time is over; to sign in again takes more."""
+    clock = Clock()
+    them = Guests(b"secret", random.Random(1), clock)
+    user = User("u1", "Ann")
+    token = them.session_token(user, signed_in=True, until=1060.0)
+    assert them.resumed(token) is None
+    assert them.holder(token) == user
+    clock.now = 1060.0
+    assert them.holder(token) is None
+    assert them.holder(them.session_token(user, signed_in=True)) == user
+    assert them.resumed(them.session_token(user)) is None
 
 
 def test_a_signed_token_without_a_user_is_nobody() -> None:

@@ -84,7 +84,7 @@ def test_a_limit_is_the_real_one(row: list[str]) -> None:
 def test_every_option_on_the_page_is_one() -> None:
     """Nothing is recommended that the command line refuses."""
     known = {name.replace("_", "-") for name in FIELDS}
-    known |= {"config", "help", "version", "room", "name", "no-verbose"}
+    known |= {"config", "help", "version", "room", "name", "no-verbose", "no-guests"}
     for name in re.findall(r"(?<![\w-])--([a-z][a-z-]*)", PAGE.text):
         assert name in known, name
 

@@ -62,7 +62,7 @@ class Hub:
         self._turns = Turns()
         self.relay = Relay(self._turns)
         self.signals: Signals = Signals()
-        self.guests = Guests(log.secret, self.rng)
+        self.guests = Guests(log.secret, self.rng, clock)
         self._policy_of = policy_of or (lambda name: RoomPolicy())
         self.retention = Retention(log, policy_of, clock, self.trimmed) if policy_of is not None else None
         self.fan_out = FanOut(self._turns, self.page_bytes, self.release)

@@ -34,6 +34,10 @@ MAX_WAITING_APPENDS: Final = 1024
 RESEND_SECONDS: Final = 300.0
 """How long a guest who came back without a resume token is recognised by name, id and text of a resent
 message."""
+NAME_RESERVED_SECONDS: Final = 180.0
+"""How long a guest's name is kept for it after its connection was lost: more than a restart or a tunnel."""
+MAX_RESERVED_NAMES: Final = 10_000
+"""Names that are kept so, some 3 MB; beyond it the oldest one is free again."""
 SIGNAL_TICK: Final = 0.2
 PRESENCE_TICK: Final = 0.5
 """Seconds over which typing and presence are gathered; larger rooms wait longer (`SIGNALS_PER_SECOND`). While

@@ -375,6 +375,12 @@ def user_name(value: str) -> str:
     return name
 
 
+def short_name(value: str) -> str:
+    """As much of ``value`` as a user's name may have, an ellipsis in place of the rest."""
+    name = unicodedata.normalize("NFC", value.strip()[: 4 * MAX_NAME_CHARS])
+    return name if len(name) <= MAX_NAME_CHARS else f"{name[: MAX_NAME_CHARS - 1].rstrip()}…"
+
+
 def checked_user(user: User) -> User:
     """``user`` with its name as `user_name` has it, or `ValueError` saying what is allowed."""
     readable = not any(unicodedata.category(c) in _NOT_PRINTABLE for c in user.id[:MAX_USER_ID_CHARS])

@@ -22,11 +22,13 @@ from ..log.base import Appended, Event, LogUnavailable
 from ..wire.connection import Connection
 from ..wire.frames import TEXT, Message, compressed
 from . import limits, rules, schema
+from .accounts import Accounts
 from .hub import Hub
 from .pending import Pending
 from .refusal import Refusal, unavailable, valid
 from .room import Member, Room, text_frame
 from .schema import User, encode
+from .tokens import BadToken
 
 _COMPRESSED_REPLY_BYTES = 1024
 """Replies longer than this, history above all, are worth compressing for one client."""
@@ -40,18 +42,23 @@ class Invitation:
     name: str | None = None
     rooms: tuple[str, ...] = ()
     last: str | None = None
+    expires_at: float | None = None
 
 
 class Session:
     """See the module. It is its connection's handler."""
 
     __slots__ = (
-        "_bad", "_behind", "_bucket", "_catching_up", "_config", "_connection", "_guest", "_hub",
-        "_invitation", "_members", "_outbox", "_throttled_at", "user",
+        "_accounts", "_bad", "_behind", "_bucket", "_catching_up", "_config", "_connection", "_expires_at",
+        "_guest", "_hub", "_invitation", "_members", "_outbox", "_resumable", "_stranger", "_throttled_at",
+        "user",
     )  # fmt: skip
 
-    def __init__(self, hub: Hub, connection: Connection, config: Config, invitation: Invitation) -> None:
+    def __init__(
+        self, hub: Hub, accounts: Accounts, connection: Connection, config: Config, invitation: Invitation
+    ) -> None:
         self._hub = hub
+        self._accounts = accounts
         self._connection = connection
         self._outbox = connection.outbox
         self._config = config
@@ -63,6 +70,9 @@ class Session:
         self._bad = limits.Bucket(1.0, limits.MAX_BAD_REQUESTS, at=trio.current_time())
         self._throttled_at: float | None = None
         self._guest = invitation.user is None
+        self._stranger = self._guest and not accounts.takes_guests
+        self._expires_at = invitation.expires_at
+        self._resumable = False
         if invitation.user is not None:
             self.user = invitation.user
             hub.guests.hold_name(self.user.name, self.user.id)
@@ -74,6 +84,8 @@ class Session:
                     wanted = schema.user_name(invitation.name)
             self.user = User(user_id, hub.guests.claim_name(wanted, user_id))
         connection.label.user = self.user.name
+        if self._stranger:
+            accounts.await_sign_in(connection)
 
     # --- the connection's handler --------------------------------------------------------------------
 
@@ -175,7 +187,9 @@ class Session:
             self._catching_up.cancel()
         for member in list(self._members.values()):
             self._leave_room(member)
-        self._hub.guests.free_name(self.user.name, self.user.id)
+        # 1000 says that it was meant to end; whoever was lost, or reloads its page (1001), may come back.
+        comes_back = self._guest and self._resumable and self._connection.close_code != 1000
+        self._hub.guests.free_name(self.user.name, self.user.id, reserve=comes_back)
 
     # --- answering -----------------------------------------------------------------------------------
 
@@ -194,6 +208,9 @@ class Session:
 
     def _carry_out(self, request: schema.ClientOp) -> None:
         """An operation that doesn't wait."""
+        if self._stranger and not isinstance(request, schema.Hello):
+            self._turn_away()
+            return
         try:
             _OPERATIONS[type(request)](self, request)
         except Refusal as refusal:
@@ -201,6 +218,9 @@ class Session:
 
     async def _answer(self, request: schema.Request, operation: Callable[..., Awaitable[None]]) -> None:
         """An operation that may wait for the log."""
+        if self._stranger:
+            self._turn_away()
+            return
         try:
             await operation(request)
         except Refusal as refusal:
@@ -254,21 +274,30 @@ class Session:
     # --- who ---------------------------------------------------------------------------------------------
 
     def _hello(self, request: schema.Hello) -> None:
-        if request.token is not UNSET:
-            raise Refusal("bad_token", "token: this server signs nobody in by a token")
-        if self._guest:
+        if isinstance(request.token, str):
+            try:
+                self._sign_in(request.token)
+            except Refusal as refusal:
+                if not self._stranger:
+                    raise
+                self._error(request.id, refusal)
+                self._connection.close(4501, refusal.message)
+                return
+        elif self._stranger:
+            self._turn_away()
+            return
+        elif self._guest:
             resumed = self._hub.guests.resumed(request.resume) if isinstance(request.resume, str) else None
-            if resumed is not None:
-                name = (
-                    valid(schema.user_name, request.name) if isinstance(request.name, str) else resumed.name
-                )
-                self._become(resumed.id, name)
-            else:
-                self._take_name(request)
+            user = resumed or self.user
+            name = valid(schema.user_name, request.name) if isinstance(request.name, str) else user.name
+            self._become(User(user.id, name))
+        self._resumable = True
         self._reply(
             schema.Welcome(
                 re=request.id,
-                session=self._hub.guests.session_token(self.user),
+                session=self._hub.guests.session_token(
+                    self.user, signed_in=not self._guest, until=self._expires_at
+                ),
                 user=self.user,
                 limits=schema.Limits(
                     max_message_bytes=self._config.max_message,
@@ -281,20 +310,37 @@ class Session:
             )
         )
 
-    def _take_name(self, request: schema.Hello) -> None:
-        if isinstance(request.name, str):
-            self._become(self.user.id, valid(schema.user_name, request.name))
+    def _sign_in(self, token: str) -> None:
+        """Be who ``token`` speaks of, or stay who that is for longer. Raises `Refusal`."""
+        try:
+            identity = self._accounts.verify(token)
+            if not self._guest and identity.user.id != self.user.id:
+                raise BadToken("token: another user is signed in on this connection")
+        except BadToken as error:
+            raise Refusal("bad_token", str(error)) from None
+        self._guest = self._stranger = False
+        self._expires_at = identity.expires_at
+        self._accounts.end_at(self._connection, identity.expires_at)
+        self._become(identity.user)
 
-    def _become(self, user_id: str, wanted: str) -> None:
-        """Be another guest, or the same under another name; rooms joined already are told."""
-        if user_id == self.user.id and wanted == self.user.name:
+    def _turn_away(self) -> None:
+        """There are no guests here, and this is one."""
+        self._connection.close(4501, "sign in first")
+
+    def _become(self, wanted: User) -> None:
+        """Be somebody else, or the same under another name; rooms joined already are told."""
+        if wanted == self.user:
             return
-        old = self.user
-        self._hub.guests.free_name(old.name, old.id)
-        self.user = User(user_id, self._hub.guests.claim_name(wanted, user_id))
+        old, guests = self.user, self._hub.guests
+        guests.free_name(old.name, old.id)
+        if self._guest:
+            self.user = User(wanted.id, guests.claim_name(wanted.name, wanted.id))
+        else:
+            self.user = wanted
+            guests.hold_name(wanted.name, wanted.id)
         self._connection.label.user = self.user.name
         for member in self._members.values():
-            if member.room.rename(member, self.user) and old.id != user_id:
+            if member.room.rename(member, self.user) and old.id != self.user.id:
                 self._hub.signals.tell_presence(member.room, old, online=False)
             self._hub.signals.tell_presence(member.room, self.user, online=True)
 

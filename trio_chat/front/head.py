@@ -143,6 +143,15 @@ class Headers(_MultiDict):
         result._values = {**self._values, name.lower(): [value]}
         return result
 
+    def without(self, name: str) -> "Headers":
+        """These headers but for ``name``."""
+        name = name.lower()
+        if name not in self._values:
+            return self
+        result = Headers()
+        result._values = {other: values for other, values in self._values.items() if other != name}
+        return result
+
 
 @attrs.define
 class Response:
