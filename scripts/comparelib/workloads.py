@@ -21,7 +21,7 @@ ROOM_MEMBERS = 100
 
 @dataclass(frozen=True)
 class Workload:
-    """One table. ``kind`` is "rate" (deliveries per second), "memory" or "opening".
+    """One table. ``kind`` is "rate" (deliveries per second), "latency", "memory" or "opening".
 
     ``servers`` are those that it makes sense for (none: all the usual ones), ratios are to ``baseline``.
     """
@@ -33,6 +33,13 @@ class Workload:
     senders: int = 0
     echo: bool = False
     only_ours: bool = False
+    rooms: int = 1
+    rate: float | None = None
+    """Messages per second over all senders, each timed from when it was due; None: a closed loop."""
+    frozen: int = 0
+    """Of the clients, those that read nothing while the load runs."""
+    is_quick: bool = False
+    """Whether it is one of those that ``--quick`` has time for."""
     window: int = 1
     size: int = 64
     content: str = "filler"
@@ -45,17 +52,25 @@ class Workload:
     @property
     def is_timed(self) -> bool:
         """Whether it runs in rounds for a given time."""
-        return self.kind == "rate"
+        return self.kind in ("rate", "latency")
 
 
 def _fan_out(name: str, title: str, senders: int, window: int = 1, **more: Any) -> Workload:
     load = f"1 sender, window {window}" if senders == 1 else f"{senders} senders, window {window} each"
-    return Workload(name, f"{title}: 500 receivers, {load}", "rate", 500, senders, window=window, **more)
+    clients = more.pop("clients", 500)
+    title = f"{title}: {clients:,} receivers, {load}"
+    return Workload(name, title, "rate", clients, senders, window=window, **more)
 
 
 def _echo(name: str, title: str, **more: Any) -> Workload:
     title += ": 100 clients, a room each, window 1 each"
     return Workload(name, title, "rate", 100, 100, echo=True, **more)
+
+
+def _latency(name: str, title: str, clients: int, rate: float, **more: Any) -> Workload:
+    frozen = more.get("frozen", 0)
+    title += f": {clients - frozen:,} receivers, {rate:g} messages/s from 50 senders"
+    return Workload(name, title, "latency", clients, 50, rate=rate, **more)
 
 
 _TALK: dict[str, Any] = {"size": 300, "content": "talk", "deflate": True}
@@ -68,32 +83,56 @@ _TLS: dict[str, Any] = {
     "servers": ("node-ws-tls", "relay-tls", "chat-tls", "node-ws", "relay", "chat-memory"),
 }
 _IDLE = ("node-ws", "node-ws-deflate", "relay", "chat-memory", "chat-sqlite")
-_ECHOING = ("node-ws", "relay", "websockets-asyncio")
+_ECHOING = (
+    "node-ws",
+    "relay",
+    "picows",
+    "socketify",
+    "websockets-asyncio",
+    "websockets-trio",
+    "naive",
+    "floor",
+)
+_ECHOING_MUCH = ("node-ws", "relay", "picows", "socketify", "websockets-asyncio")
+_ROOMY = (
+    "node-ws", "relay", "chat-memory", "chat-sqlite", "socketify", "picows", "nats", "mosquitto", "socketio",
+    "websockets-asyncio",
+)  # fmt: skip
+_OPENING = ("node-ws", "relay", "chat-memory", "chat-sqlite", "socketify", "picows", "socketio", "naive",
+            "websockets-asyncio", "websockets-trio", "nats", "mosquitto")  # fmt: skip
 WORKLOADS = (
-    _fan_out("fan-out-1", "Fan-out", 1),
-    _fan_out("fan-out-50", "Fan-out", 50),
+    _fan_out("fan-out-1", "Fan-out", 1, is_quick=True),
+    _fan_out("fan-out-50", "Fan-out", 50, is_quick=True),
+    _fan_out("fan-out-5000", "Fan-out", 1, clients=5000),
+    _fan_out("fan-out-1k", "Fan-out of 1 KiB", 1, size=1024),
+    _fan_out("fan-out-1k-50", "Fan-out of 1 KiB", 50, size=1024),
     _fan_out("deflate-1", "Compressed fan-out, JSON of 300 bytes", 1, **_DEFLATE),
     _fan_out("deflate-1-window", "Compressed fan-out, JSON of 300 bytes", 1, 8, **_DEFLATE),
     _fan_out("deflate-50", "Compressed fan-out, JSON of 300 bytes", 50, **_DEFLATE),
     _fan_out("tls-1", "Fan-out over TLS", 1, **_TLS),
     _fan_out("tls-50", "Fan-out over TLS", 50, **_TLS),
-    _echo("echo", "Echo"),
-    _echo("echo-16k", "Echo of 16 KiB", size=1 << 14, servers=_ECHOING),
-    _echo("echo-1m", "Echo of 1 MiB", size=1 << 20, servers=_ECHOING),
-    Workload("memory", "Memory of 5,000 idle clients that have joined", "memory", 5000),
+    Workload(
+        "rooms", "1,000 rooms of 4: one sender in each, window 1", "rate", 4000, 1000, rooms=1000,
+        servers=_ROOMY,
+    ),
+    _echo("echo", "Echo", servers=_ECHOING, is_quick=True),
+    _echo("echo-16k", "Echo of 16 KiB", size=1 << 14, servers=_ECHOING_MUCH),
+    _echo("echo-1m", "Echo of 1 MiB", size=1 << 20, servers=_ECHOING_MUCH),
+    _latency("latency", "Latency at a fixed rate", 500, 100, is_quick=True),
+    _latency("latency-high", "Latency at a fixed rate", 500, 250),
+    _latency("frozen", "20 more members that read nothing, 4 KiB", 220, 200, size=4096, frozen=20),
+    Workload(
+        "memory", "Memory of 5,000 idle clients that have joined", "memory", 5000, servers=_OPENING,
+        is_quick=True,
+    ),
     Workload("memory-deflate", "The same, offering compression", "memory", 5000, deflate=True, servers=_IDLE),
     Workload(
-        "memory-used",
-        "The same, after two messages to each",
-        "memory",
-        5000,
-        touched=True,
-        servers=_IDLE,
+        "memory-used", "The same, after two messages to each", "memory", 5000, touched=True, servers=_IDLE,
         **_TALK,
     ),
-    Workload("handshakes", "Opening 5,000 connections, joining included", "opening", 5000),
+    Workload("handshakes", "Opening 5,000 connections, joining included", "opening", 5000, servers=_OPENING),
     Workload("hold", "10,000 connections held at once", "memory", 10_000, only_ours=True),
-)
+)  # fmt: skip
 
 
 class RunFailed(Exception):
@@ -108,12 +147,8 @@ def measure(workload: Workload, server: Server, running: Running, seconds: float
     stats = document["server"]
     if workload.deflate:
         measured |= document["deflate"]
-    if workload.kind == "rate":
-        return measured | {
-            "value": document["deliveries_per_s"],
-            "server_cpu": stats["cpu_share"],
-            "latency_ms": document["latency_ms"],
-        }
+    if workload.is_timed:
+        return measured | _timed(workload, document)
     clients = workload.clients
     handshakes = document["handshakes"]["count"]
     opening = (stats["joined"]["cpu_s"] - stats["before"]["cpu_s"]) / handshakes
@@ -125,32 +160,56 @@ def measure(workload: Workload, server: Server, running: Running, seconds: float
     }
 
 
-def _arguments(workload: Workload, server: Server, running: Running, seconds: float) -> list[str]:
-    protocol = "echo" if workload.echo and not server.is_ours else server.protocol
-    rooms = 1
+def _timed(workload: Workload, document: dict[str, Any]) -> dict[str, Any]:
+    """Of a run with a load: its rate, or its 99th percentile."""
+    latency, stats = document["latency_ms"], document["server"]
+    is_rate = workload.kind == "rate"
+    if not is_rate and not latency:
+        raise RunFailed("nothing was delivered")
+    return {
+        "value": document["deliveries_per_s"] if is_rate else latency["p99"],
+        "server_cpu": stats["cpu_share"],
+        "latency_ms": latency,
+        "grown_mib": (stats["held"]["rss_bytes"] - stats["joined"]["rss_bytes"]) / 2**20,
+        "frozen": document.get("frozen"),
+    }
+
+
+def _rooms(workload: Workload, server: Server) -> int:
+    if workload.rooms > 1:
+        return workload.rooms
     if workload.echo and server.is_ours:
-        rooms = workload.clients
-    elif not workload.is_timed and server.is_ours:
-        rooms = workload.clients // ROOM_MEMBERS
+        return workload.clients
+    # Idle clients are members of rooms of moderate size, where there are rooms at all.
+    return 1 if workload.is_timed or not server.is_ours else workload.clients // ROOM_MEMBERS
+
+
+def _load(workload: Workload, rooms: int, seconds: float) -> list[str]:
     if workload.is_timed:
-        load = [
-            "--senders",
-            str(workload.senders),
-            "--window",
-            str(workload.window),
-            "--duration",
-            f"{seconds:g}",
-        ]
-    elif workload.touched:  # clients are spread over the rooms in turn: each room has one sender
-        load = ["--senders", str(rooms), "--rate", f"{rooms / 2:g}", "--duration", "3"]
-    else:
-        load = ["--rate", "0", "--duration", "1"]
+        loop = (
+            ["--window", str(workload.window)] if workload.rate is None else ["--rate", f"{workload.rate:g}"]
+        )
+        frozen = ["--frozen", str(workload.frozen), "--thaw", "20"] if workload.frozen else []
+        return ["--senders", str(workload.senders), "--duration", f"{seconds:g}", *loop, *frozen]
+    if workload.touched:  # clients are spread over the rooms in turn: each room has one sender
+        return ["--senders", str(rooms), "--rate", f"{rooms / 2:g}", "--duration", "3"]
+    return ["--rate", "0", "--duration", "1"]
+
+
+def _arguments(workload: Workload, server: Server, running: Running, seconds: float) -> list[str]:
+    protocol, path = server.protocol, server.path
+    if protocol == "plain" and workload.rooms > 1:
+        protocol, path = "relay", "/relay"  # the room is in the path, as ours has it
+    elif workload.echo and not server.is_ours:
+        protocol = "echo"
+    rooms = _rooms(workload, server)
     size = workload.size - (EVENT_BYTES if workload.content == "talk" and protocol == "chat" else 0)
+    spins = can_pin() and workload.kind == "rate"
     return [
-        running.url + server.path, "--protocol", protocol, "--clients", str(workload.clients),
+        running.url + path, "--protocol", protocol, "--clients", str(workload.clients),
         "--rooms", str(rooms), "--size", str(size), "--content", workload.content, "--warmup", "1",
         "--processes", "1", "--server-pid", str(running.pid), "--quiet", "--json", "-",
-        *load, *(["--spin"] if can_pin() and workload.is_timed else []),
+        *_load(workload, rooms, seconds), *(["--spin"] if spins else []),
         *(["--deflate"] if workload.deflate else []), *(["--ca", running.ca] if running.ca else []),
     ]  # fmt: skip
 

@@ -1,8 +1,8 @@
-// A peer to measure against: Node's `ws`, a loop over `clients`; everybody gets every message.
+// A peer to measure against: Node's `ws`, a loop over the clients; everybody whose path is the same gets every message.
 //
 //   PEER_MODULES=DIR node node_ws.mjs [--port N] [--echo] [--deflate] [--tls CHAIN KEY]
 //
-// DIR holds node_modules with `ws`. With --echo a message goes back to its sender only; with --deflate every
+// DIR holds node_modules with `ws`, and `bufferutil`, which it uses by itself. With --echo a message goes back to its sender only; with --deflate every
 // message is compressed for clients that offer it; CHAIN and KEY are PEM files.
 import { createRequire } from "node:module";
 import { createServer } from "node:http";
@@ -22,15 +22,19 @@ const tls = argv.includes("--tls") && argv.slice(argv.indexOf("--tls") + 1);
 const http = tls
   ? createSecureServer({ cert: readFileSync(tls[0]), key: readFileSync(tls[1]) })
   : createServer();
-const server = new WebSocketServer({ server: http, perMessageDeflate, maxPayload: 2 << 20 });
-server.on("connection", (socket) => {
+const server = new WebSocketServer({ server: http, perMessageDeflate, maxPayload: 2 << 20, clientTracking: false });
+const rooms = new Map();
+server.on("connection", (socket, { url }) => {
+  if (!rooms.has(url)) rooms.set(url, new Set());
+  const room = rooms.get(url).add(socket);
+  socket.on("close", () => room.delete(socket));
   socket.on("error", () => socket.terminate());
   socket.on("message", (data, binary) => {
     if (echo) {
       socket.send(data, { binary });
       return;
     }
-    for (const client of server.clients) {
+    for (const client of room) {
       if (client.readyState === WebSocket.OPEN) client.send(data, { binary });
     }
   });

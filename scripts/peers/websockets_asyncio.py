@@ -1,21 +1,24 @@
-"""A peer to measure against: `websockets` on asyncio, with its own `broadcast`; no compression.
+"""A peer to measure against: `websockets` on asyncio (uvloop), with its own `broadcast`; no compression.
 
-``websockets_asyncio.py [--port N] [--echo]``: everybody gets every message; with ``--echo`` only its sender
-does.
+``websockets_asyncio.py [--port N] [--echo]``: everybody whose path is the same gets every message; with
+``--echo`` only its sender does.
 """
 
-import asyncio
 import sys
+from collections import defaultdict
 
+import uvloop
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 
 LISTEN_BACKLOG = 4096
 
-clients: set[ServerConnection] = set()
+rooms: defaultdict[str, set[ServerConnection]] = defaultdict(set)
 
 
 async def fan_out(connection: ServerConnection) -> None:
     """Serve one client: its messages to all."""
+    assert connection.request is not None
+    clients = rooms[connection.request.path]
     clients.add(connection)
     try:
         async for message in connection:
@@ -38,6 +41,7 @@ async def main(port: int, *, echoes: bool) -> None:
         port,
         compression=None,
         ping_interval=None,
+        max_size=2 << 20,
         backlog=LISTEN_BACKLOG,
     ) as server:
         print(f"peer serving on http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
@@ -46,6 +50,6 @@ async def main(port: int, *, echoes: bool) -> None:
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    asyncio.run(
+    uvloop.run(
         main(int(given[given.index("--port") + 1]) if "--port" in given else 0, echoes="--echo" in given)
     )

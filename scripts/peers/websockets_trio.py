@@ -40,6 +40,7 @@ async def main(port: int, *, echoes: bool) -> None:
     start = partial(
         serve, echo if echoes else fan_out, port,
         host="127.0.0.1", backlog=LISTEN_BACKLOG, compression=None, ping_interval=None,
+        max_size=2 << 20,
     )  # fmt: skip
     async with trio.open_nursery() as nursery:
         server = await nursery.start(start)

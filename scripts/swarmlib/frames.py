@@ -84,8 +84,9 @@ class Scanner:
     """Counts the delivery frames at the start of a shared buffer.
 
     ``marker`` tells deliveries from other data frames by the payload's byte at ``marker_at``; without one
-    every data frame is a delivery. ``inflate`` gives the content of a compressed payload that stands for
-    itself; without it a compressed frame is an error.
+    every data frame is a delivery. ``inside`` is what every delivery has once, where a frame may hold any
+    number of them: a frame without it is none. ``inflate`` gives the content of a compressed payload that
+    stands for itself; without it a compressed frame is an error.
 
     After `scan`, ``used`` is the length of all whole frames (what follows is half a frame, of ``needed``
     bytes if that is known), ``blocks`` the deliveries, and ``others`` the rest, each in order.
@@ -97,6 +98,7 @@ class Scanner:
         marker: bytes = b"",
         marker_at: int = 0,
         inflate: Callable[[bytes], bytes] | None = None,
+        inside: bytes = b"",
     ) -> None:
         self._inflate = inflate
         self._whole = _WHOLE if inflate is None else _WHOLE + _COMPRESSED
@@ -105,6 +107,7 @@ class Scanner:
         self._view = memoryview(buffer)
         self.marker = marker[0] if marker else -1
         self.marker_at = marker_at
+        self.inside = inside
         self.used = self.needed = 0
         self.blocks: list[Block] = []
         self.others: list[Frame] = []
@@ -125,6 +128,7 @@ class Scanner:
             and total > 1
             and buffer[1] == total - 2 < 126
             and self.marker < 0
+            and not self.inside
             and buffer[0] in self._whole
         ):
             self.used = total  # one short frame and nothing else, as in an echo
@@ -185,7 +189,12 @@ class Scanner:
                 break
             if marker >= 0 and not self._is_marked(at, head, size):
                 break
-            is_hidden = marker >= 0 and buffer[at] & RSV1
+            if self.inside:
+                found = buffer.count(self.inside, at + head, at + size)
+                if not found:
+                    break
+                count += found - 1
+            is_hidden = self.inside or (marker >= 0 and buffer[at] & RSV1)
             run = 1 if is_hidden or total - at < 2 * size else self._run(at, size, head, total)
             runs.append((at - start, size, head, run))
             count += run

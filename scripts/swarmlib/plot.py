@@ -1,8 +1,10 @@
 """Draws a result: the latency curve, and throughput over time. Needs matplotlib."""
 
+import html
+import io
+from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
 _QUANTILES = ("p50", "p90", "p99", "p99.9", "max")
@@ -10,7 +12,6 @@ _QUANTILES = ("p50", "p90", "p99", "p99.9", "max")
 
 def draw(document: dict[str, Any], file: str) -> None:
     """Draw ``document``, as ``--json`` writes it, to ``file``; its ending tells the format."""
-    mpl.use("Agg")
     figure = Figure(figsize=(9, 9), layout="constrained")
     throughput, latency, quantiles = figure.subplots(3, 1)
     settings, timeline = document["settings"], document["timeline"]
@@ -39,4 +40,20 @@ def draw(document: dict[str, Any], file: str) -> None:
     quantiles.set_ylabel("ms")
     quantiles.set_yscale("log")
     quantiles.legend()
-    figure.savefig(file)
+    save(figure, file, "Swarm", "")
+
+
+def save(figure: Figure, file: str, title: str, text: str) -> None:
+    """Write ``figure``; to a page with ``text`` below it, all in one file, if the ending is ``.html``."""
+    if not file.endswith(".html"):
+        figure.savefig(file, dpi=120)
+        return
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg")
+    _, tag, svg = drawn.getvalue().partition("<svg")
+    page = [
+        f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>',
+        "<style>body{font:15px system-ui;margin:2em auto;max-width:60em}svg{width:100%;height:auto}</style>",
+        f"<h1>{html.escape(title)}</h1>{tag}{svg}<pre>{html.escape(text)}</pre></html>",
+    ]
+    Path(file).write_text("\n".join(page))

@@ -1,5 +1,7 @@
 """What the swarm says to a server and how it reads the answers: chat, relay, plain broadcast, plain echo.
 
+How it speaks to other people's servers is in `adapters`, which also chooses.
+
 Every message carries its origin in its text, ``~sender~number~intended time~``, padded to the wanted size: so
 any receiver, in any process, can tell the latency and whether something is missing. The time is the monotonic
 clock's, in nanoseconds, which all processes of one machine share.
@@ -13,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from swarmlib import talk
-from swarmlib.frames import Block
+from swarmlib.frames import TEXT, Block
 from swarmlib.settings import Settings
 
 _STAMP = re.compile(rb"~(\d{5})~(\d{8})~(\d{19})~")
@@ -45,12 +47,26 @@ def sender_tag(sender: int) -> bytes:
     return b"~%05d~" % sender
 
 
+class Reply(NamedTuple):
+    """What a client does about something that isn't a delivery: answers, is a member now, or gives up."""
+
+    answers: tuple[bytes, ...] = ()
+    is_joined: bool = False
+    failure: str = ""
+
+
 class Protocol:
     """How to speak to one kind of server; the base class: a plain one that takes and gives any message."""
 
     marker = b""
     marker_at = 0
+    inside = b""
+    """Where one frame may hold several messages or none: what each message has once."""
+    opcode = TEXT
+    """Of what is sent."""
     subprotocol = ""
+    converses = False
+    """Whether `reply` wants to see what isn't a delivery."""
     is_ready_when_open = True
     """Whether a client is a member as soon as its connection is open."""
     has_acks = False
@@ -72,10 +88,20 @@ class Protocol:
         total, first = len(templates), sender * _STEP
         return lambda number, stamp: templates[(first + number) % total] % (sender, number, stamp)
 
+    def reply(self, client: int, payload: bytes) -> Reply:
+        """What to do about a frame that is no delivery, if `converses`."""
+        return Reply()
+
+    def envelope(self, room: int) -> tuple[bytes, bytes]:
+        """What stands before and after each text that is sent in ``room``."""
+        return b"", b""
+
     def templates(self, room: int) -> list[bytes]:
         """What is sent in ``room``, in turn; sender, number and time are put in by ``%``."""
         size = self.settings.size
-        return talk.events(_STAMP_FORMAT, size) if self.settings.content == "talk" else filler(size)
+        texts = talk.events(_STAMP_FORMAT, size) if self.settings.content == "talk" else filler(size)
+        before, after = (part.replace(b"%", b"%%") for part in self.envelope(room))
+        return [before + text + after for text in texts]
 
     def stamps(self, block: Block) -> list[tuple[Any, ...]]:
         """(sender, number, time) of each of this swarm's messages in ``block``: the quick look."""
@@ -83,6 +109,8 @@ class Protocol:
 
     def events(self, block: Block) -> list[tuple[Any, ...]]:
         """Every message in ``block`` as an `Event`: the close look."""
+        if self.inside:
+            return [Event(*stamp) for stamp in self.stamps(block)]
         return [_event(payload) for payload in block.payloads()]
 
     def _with_query(self, path: str) -> str:
@@ -166,11 +194,6 @@ def message_number(id_: object) -> int | None:
 def message_id(sender: int, number: int) -> str:
     """The ``id`` of a ``say``: unlike the tag in the text, so that an ack is never taken for a delivery."""
     return f"s{sender:05d}.{number:08d}"
-
-
-def make_protocol(settings: Settings) -> Protocol:
-    """The protocol that the settings name."""
-    return {"chat": Chat, "relay": Relay}.get(settings.protocol, Protocol)(settings)
 
 
 def parse_reply(payload: bytes) -> dict[str, Any]:

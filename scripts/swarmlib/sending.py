@@ -27,7 +27,7 @@ class Schedule:
         self._has_acks = protocol.has_acks
         for sender in senders:
             sender.message = protocol.message_maker(sender.client)
-            sender.frames = FrameMaker(len(sender.message(0, 0)))
+            sender.frames = FrameMaker(len(sender.message(0, 0)), protocol.opcode)
 
     def start(self, at_ns: int) -> None:
         """Begin; the first message is due at ``at_ns``."""

@@ -5,12 +5,16 @@ No I/O. `SettingsError` is one line that names the option and what it may be.
 
 import ipaddress
 import math
+import re
 import secrets
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-PROTOCOLS = ("chat", "relay", "plain", "echo")
+PROTOCOLS = ("chat", "relay", "plain", "echo", "socketio", "mqtt", "nats", "xmpp")
+BINARY_PROTOCOLS = ("mqtt", "nats")
+_PATHS = {"/socket.io": "socketio", "/mqtt": "mqtt", "/nats": "nats", "/xmpp-websocket": "xmpp"}
 CONTENTS = ("filler", "talk")
+_ROOM = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 MIN_SIZE = 48
 """A payload carries its sender, number and intended time: `protocol.STAMP_BYTES`, rounded up."""
 MIN_TALK_SIZE = 220
@@ -74,7 +78,9 @@ def guess_protocol(path: str) -> str:
     """What a server most likely speaks at ``path``."""
     if path in ("/", "/ws"):
         return "chat"
-    return "relay" if path == "/relay" or path.startswith("/relay/") else "plain"
+    if path == "/relay" or path.startswith("/relay/"):
+        return "relay"
+    return _PATHS.get(path.rstrip("/"), "plain")
 
 
 def _run_name() -> str:
@@ -144,6 +150,10 @@ class Settings:
             raise SettingsError(f"--protocol: one of {', '.join(PROTOCOLS)}, not {self.protocol!r}")
         if self.protocol == "plain" and self.rooms != 1:
             raise SettingsError("--rooms: a plain broadcast server has one room")
+        if self.deflate and self.protocol in BINARY_PROTOCOLS:
+            raise SettingsError(f"--deflate: not with --protocol {self.protocol}")
+        if not _ROOM.fullmatch(self.room):
+            raise SettingsError(f"--room: 1 to 40 ASCII letters, digits, '-', '_' or '.', not {self.room!r}")
         if self.resume and self.protocol != "chat":
             raise SettingsError("--resume: only the chat can be resumed")
         if self.source_ips and not self.target.is_loopback:

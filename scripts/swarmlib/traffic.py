@@ -56,7 +56,7 @@ class Traffic:
         self._view = memoryview(self._buffer)
         self._read_view = self._view[:READ_BYTES]
         inflate = Inflater(takes_over=False).inflate if settings.deflate else None
-        self._scanner = Scanner(self._buffer, protocol.marker, protocol.marker_at, inflate)
+        self._scanner = Scanner(self._buffer, protocol.marker, protocol.marker_at, inflate, protocol.inside)
         self._agreements: dict[int, Agreement] = {}
 
     def read(self, connection: Connection) -> None:
@@ -212,6 +212,20 @@ class Traffic:
             self._fragment(connection, frame)
         elif opcode == TEXT and self.protocol.has_acks:
             self._reply(connection, frame.payload)
+        elif self.protocol.converses:
+            self._converse(connection, frame.payload)
+
+    def _converse(self, connection: Connection, payload: bytes) -> None:
+        """Another server's protocol: what comes before joining, and what asks for an answer."""
+        reply = self.protocol.reply(connection.client, payload)
+        for answer in reply.answers:
+            self._send(connection, client_frame(answer, self.protocol.opcode))
+        if reply.failure:
+            self._on_lost(connection, reply.failure)
+        elif reply.is_joined and connection.state is State.JOINING:
+            self.joined(connection, 0)
+        elif not reply.answers:
+            self.counts.signals += 1
 
     def _fragment(self, connection: Connection, frame: Frame) -> None:
         """A message in several frames: put together, and read again as if it had come in one."""

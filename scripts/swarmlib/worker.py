@@ -16,6 +16,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
+from swarmlib.adapters import make_protocol
 from swarmlib.connection import Connection, RoomView, State
 from swarmlib.counts import Counts
 from swarmlib.deflate import DeflatingFrameMaker
@@ -23,7 +24,7 @@ from swarmlib.frames import CLOSE, client_frame
 from swarmlib.opener import Opener, OpenError
 from swarmlib.poller import MAX_READY, READ, WRITE, make_poller
 from swarmlib.process_stats import process_stats
-from swarmlib.protocol import Position, make_protocol, sender_tag
+from swarmlib.protocol import Position, sender_tag
 from swarmlib.returning import Returns
 from swarmlib.sending import NEVER, make_schedule
 from swarmlib.settings import Settings
@@ -403,7 +404,8 @@ class Worker:
         position = None if seen is None else Position(seen, connection.epoch, connection.token)
         greeting = self.protocol.greeting(connection.client, position)
         if greeting:
-            self._send(connection, b"".join(map(client_frame, greeting)))
+            opcode = self.protocol.opcode
+            self._send(connection, b"".join(client_frame(part, opcode) for part in greeting))
         if self.protocol.is_ready_when_open:
             self.traffic.joined(connection, 0)
         if rest:

@@ -79,7 +79,7 @@ class Server:
     def join(self, connection: WebSocketConnection, *, is_victim: bool) -> None:
         """One more member."""
         fault = self.fault if is_victim else "none"
-        self.members.append(Faulty(fault, partial(_send_if_open, connection)))
+        self.members.append(Faulty(fault, partial(send_if_open, connection)))
 
     async def broadcast(self, connection: WebSocketConnection) -> None:
         """Every message to everybody."""
@@ -129,7 +129,8 @@ class Server:
             await member.pass_on(message)
 
 
-async def _send_if_open(connection: WebSocketConnection, message: str | bytes) -> None:
+async def send_if_open(connection: WebSocketConnection, message: str | bytes) -> None:
+    """To a member who may have gone."""
     with suppress(ConnectionClosed, trio.BrokenResourceError):
         await connection.send_message(message)
 

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compare import main, servers_of
+from compare import Comparison, install_all, main, parse, servers_of, workloads_of
+from comparelib import install
+from comparelib.plot import bars_of, draw
 from comparelib.quiet import Neighbours, wait_until_quiet
 from comparelib.servers import SERVERS, CannotStart, Server, running
 from comparelib.table import markdown, ratios
@@ -62,7 +64,9 @@ def test_workloads_have_their_servers() -> None:
         chosen = next(each for each in WORKLOADS if each.name == workload)
         return [server.name for server in servers_of(chosen, list(wanted) or None)]
 
-    assert "floor" not in names("fan-out-1")
+    assert {"floor", "ejabberd"} < set(names("fan-out-1"))
+    assert {"socketio", "nats"} < set(names("rooms")) > {"chat-sqlite"}
+    assert names("rooms", "naive") == []
     assert names("fan-out-1", "floor") == ["floor"]
     assert names("tls-1", "relay-tls", "floor") == ["relay-tls"]
     assert not {"chat-memory", "chat-sqlite"} & set(names("echo"))
@@ -79,6 +83,8 @@ def test_workloads_have_their_servers() -> None:
         (["--rounds", "0"], "--rounds: 1 to 100"),
         (["--seconds", "0"], "--seconds: 0.5 to 600"),
         (["--patience", "-1"], "--patience: 0 to 3600"),
+        (["--minutes", "0"], "--minutes: 0.1 to 10000"),
+        (["--plot", "picture.gif"], "--plot: a file that ends in .png"),
         (["--json", "/no/such/directory/x"], "--json: cannot write"),
     ],
 )
@@ -146,3 +152,70 @@ def test_waiting_for_quiet_is_bounded() -> None:
     neighbours = Neighbours()
     wait_until_quiet(0.0)
     assert neighbours.cores() >= 0.0
+
+
+def test_a_quick_comparison_has_fewer_workloads_and_servers() -> None:
+    """And ends by itself: what does not fit in the time is left out, and said."""
+    arguments = parse(["--quick", "--minutes", "0.1"])
+    comparison = Comparison(arguments)
+    names = {workload.name for workload in workloads_of(arguments)}
+    assert {"fan-out-1", "fan-out-50", "latency"} < names < {workload.name for workload in WORKLOADS}
+    assert comparison.needs() == ["node", "python"]
+    comparison._ends_at = 0.0
+    comparison.run()
+    assert not comparison.is_bad()
+    assert "The time was over" in comparison.tables()
+
+
+def test_a_table_of_latencies_shows_who_pays_for_frozen_members() -> None:
+    """Quantiles, the ratio of the 99th, memory, and whether they got everything."""
+    workload = next(workload for workload in WORKLOADS if workload.name == "frozen")
+    one = run(2.0) | {"latency_ms": {"p50": 1.0, "p99": 2.0, "p99.9": 3.0}, "grown_mib": 4.0}
+    one["frozen"] = {"whole": 19, "count": 20}
+    two = one | {"value": 4.0, "latency_ms": {"p50": 1.5, "p99": 4.0, "p99.9": 9.0}}
+    text = markdown(workload, {"node-ws": [one], "relay": [two]}, {})
+    assert "| 1.50 | 4.00 | 4.00 - 4.00 | 9.00 | **2.00** (2.00 - 2.00) | 100% | 4.0 | 19 of 20 |" in text
+
+
+def test_what_cannot_be_installed_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Once; the rest goes on without it."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(install, "CACHE", tmp_path)
+    install._failure.cache_clear()
+    try:
+        assert install_all(["prosody"]) == 1
+        with pytest.raises(install.CannotInstall, match="no prosody on this machine"):
+            install.install("prosody")
+    finally:
+        install._failure.cache_clear()
+    assert capsys.readouterr().err == (
+        "prosody: no prosody on this machine, and no apt-get to install it with\n"
+    )
+
+
+def test_packages_are_installed_again_when_the_list_changes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And not otherwise."""
+    monkeypatch.setattr(install, "CACHE", tmp_path)
+    assert not install._is_current("node", ("ws@1",))
+    install._remember("node", ("ws@1",))
+    assert install._is_current("node", ("ws@1",))
+    assert not install._is_current("node", ("ws@2",))
+
+
+@pytest.mark.parametrize("ending", [".png", ".svg", ".html"])
+def test_a_comparison_is_drawn(ending: str, tmp_path: Path) -> None:
+    """A page has the tables too; one that nobody could measure has no bar."""
+    pytest.importorskip("matplotlib", reason="the extra 'swarm' is not installed")
+    file = tmp_path / f"picture{ending}"
+    runs = {"node-ws": [run(100e3), run(120e3)], "relay": [run(4e6), None], "naive": [None]}
+    assert bars_of(runs) == [("node-ws", 110e3, 100e3, 120e3), ("relay", 4e6, 4e6, 4e6)]
+    draw({"workloads": {"fan-out-1": {"runs": runs, "skipped": {}}}}, str(file), "| a & b |")
+    content = file.read_bytes()
+    assert len(content) > 2000
+    if ending == ".html":
+        assert b"<svg" in content
+        assert b"<pre>| a &amp; b |</pre>" in content

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from restart import main, summary
+from swarmlib.adapters import make_protocol
 from swarmlib.connection import Connection, RoomView
 from swarmlib.frames import CLOSE
 from swarmlib.poller import SelectorPoller
-from swarmlib.protocol import Position, make_protocol, message_id, message_number
+from swarmlib.protocol import Position, message_id, message_number
 from swarmlib.returning import Returns, by_second, merged, most_in_a_second, spread
 from swarmlib.settings import Settings, parse_url
 from websockets.frames import Opcode

@@ -5,11 +5,11 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from swarmlib.adapters import make_protocol
 from swarmlib.connection import Connection, RoomView, State
 from swarmlib.counts import Counts
 from swarmlib.frames import PING, PONG, FrameError, Scanner, client_frame
 from swarmlib.poller import SelectorPoller
-from swarmlib.protocol import make_protocol
 from swarmlib.settings import Settings, parse_url
 from swarmlib.traffic import Traffic
 from websockets.frames import Frame, Opcode

@@ -1,9 +1,9 @@
 """The command line: what it means, and one line with status 2 for what it may not be."""
 
 import pytest
+from swarmlib.adapters import make_protocol
 from swarmlib.cli import main, settings_from
 from swarmlib.cli import parser as make_parser
-from swarmlib.protocol import make_protocol
 from swarmlib.settings import Settings, guess_protocol
 from swarmlib.worker import interleaved
 
