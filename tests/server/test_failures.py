@@ -13,6 +13,7 @@ import trio.testing
 
 import trio_chat
 from trio_chat.chat import schema, session
+from trio_chat.chat.operations import AtOnce, Waiting
 from trio_chat.chat.session import Session
 from trio_chat.wire.connection import Connection
 
@@ -80,8 +81,8 @@ async def test_a_crash_in_a_session_closes_it_with_1011(
         await trio.lowlevel.checkpoint()
         raise RuntimeError("crash")
 
-    monkeypatch.setitem(cast("dict[Any, Any]", session._OPERATIONS), schema.Who, crash)
-    monkeypatch.setitem(cast("dict[Any, Any]", session._WAITING_OPERATIONS), schema.Rooms, crash_later)
+    monkeypatch.setitem(cast("dict[Any, Any]", session.OPERATIONS), schema.Who, AtOnce(crash))
+    monkeypatch.setitem(cast("dict[Any, Any]", session.OPERATIONS), schema.Rooms, Waiting(crash_later))
     async with two_who_talk() as (server, _):
         for op in ("who", "rooms"):
             async with connected(server) as peer:

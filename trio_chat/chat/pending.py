@@ -3,6 +3,7 @@
 from typing import Protocol
 
 import attrs
+from msgspec import UNSET, UnsetType
 
 from ..log.base import Append, Appended
 from .room import Member, Room
@@ -32,7 +33,7 @@ class Pending:
     append: Append
     room: Room
     origin: Origin
-    request_id: str | None = None
+    request_id: str | UnsetType = UNSET
     member: Member | None = None
     sent: tuple[User, str, str] | None = None
 

@@ -1,7 +1,7 @@
 """A session: one user on one connection of the chat endpoint.
 
-Owns the meaning of the operations, the limits on one connection, and its memberships. Refuses to know how
-frames travel and where events are kept.
+Owns the limits on one connection, its memberships, and the table of the operations (`OPERATIONS`); those that
+are about messages are in modules of their own. Refuses to know how frames travel and where events are kept.
 
 Rules: every request that can be answered is answered in order; a wrong one gets an `error` that names the
 field and costs one of `limits.MAX_BAD_REQUESTS`; nothing is read from the client while its outbox holds
@@ -11,19 +11,21 @@ more than it may.
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import attrs
-import msgspec
 import trio
 from msgspec import UNSET, UnsetType
 
 from ..config import Config
-from ..log.base import Appended, Event, LogUnavailable
+from ..log.base import Append, Appended, LogUnavailable
 from ..wire.connection import Connection
 from ..wire.frames import TEXT, Message, compressed
-from . import limits, rules, schema
+from . import limits, messages, reading, rules, schema
 from .accounts import Accounts
 from .hub import Hub
+from .operations import AtOnce, Operations, Waiting
 from .pending import Pending
 from .refusal import Refusal, unavailable, valid
 from .room import Member, Room, text_frame
@@ -106,32 +108,31 @@ class Session:
                 )
             await self._answer(schema.Join(room=room, last=last), self._join)
 
-    def take(self, messages: list[Message]) -> list[Message]:
+    def take(self, received: list[Message]) -> list[Message]:
         """Carry out operations until one has to wait; it and those after it are returned."""
-        for index, (opcode, payload) in enumerate(messages):
+        for index, (opcode, payload) in enumerate(received):
             if self._outbox.crowded or (self._config.rate and not self._bucket.ready(trio.current_time())):
-                return messages[index:]
+                return received[index:]
             if self._connection.closing:
                 return []
             request = self._decode(opcode, payload)
             if request is None:
                 continue
-            if isinstance(request, _WAITING) or (
-                isinstance(request, schema.Say) and not self._can_be_said(request)
-            ):
-                return messages[index:]
+            operation = OPERATIONS[type(request)]
+            if isinstance(operation, Waiting) or (operation.appends and not self._has_place(request)):
+                return received[index:]
             if self._config.rate:
                 self._bucket.take(trio.current_time(), schema.cost(len(payload)))
                 if self._throttled_at is not None:
                     self._rested()
-            self._carry_out(request)
+            self._carry_out(request, operation)
         return []
 
-    async def on_messages(self, messages: list[Message]) -> None:
+    async def on_messages(self, received: list[Message]) -> None:
         """Carry out operations, waiting for each as long as it needs."""
-        if len(messages) == 1:
+        if len(received) == 1:
             self._throttled_at = None  # it waits for the answers: slowing it down is enough
-        for opcode, payload in messages:
+        for opcode, payload in received:
             if self._config.rate:
                 await self._pace(schema.cost(len(payload)))
             if self._outbox.crowded:
@@ -141,14 +142,15 @@ class Session:
             request = self._decode(opcode, payload)
             if request is None:
                 continue
-            if isinstance(request, _WAITING):
-                await self._answer(request, _WAITING_OPERATIONS[type(request)].__get__(self))
-            else:
-                if isinstance(request, schema.Say) and not self._can_be_said(request):
-                    await self._hub.ready(self._member(request.room))
-                    if self._outbox.finished:
-                        return
-                self._carry_out(request)
+            operation = OPERATIONS[type(request)]
+            if isinstance(operation, Waiting):
+                await self._answer(request, partial(operation.carry_out, self))
+                continue
+            if operation.appends and not self._has_place(request):
+                await self._hub.ready(self.member(request.room))  # type: ignore[union-attr]
+                if self._outbox.finished:
+                    return
+            self._carry_out(request, operation)
 
     async def settle(self) -> None:
         """Nothing to wait for: what isn't acknowledged by then, the client sends again."""
@@ -206,13 +208,20 @@ class Session:
             return None
         return request
 
-    def _carry_out(self, request: schema.ClientOp) -> None:
+    def _has_place(self, request: Any) -> bool:
+        """Whether the hub takes an append to the request's room now; what will be refused needs no place."""
+        try:
+            return self._hub.takes(self.member(request.room).room)
+        except Refusal:
+            return True
+
+    def _carry_out(self, request: schema.ClientOp, operation: AtOnce) -> None:
         """An operation that doesn't wait."""
         if self._stranger and not isinstance(request, schema.Hello):
             self._turn_away()
             return
         try:
-            _OPERATIONS[type(request)](self, request)
+            operation.carry_out(self, request)
         except Refusal as refusal:
             self._error(request.id, refusal, bad=refusal.retry_after is None)
 
@@ -228,7 +237,8 @@ class Session:
         except LogUnavailable as error:
             self._error(request.id, unavailable(str(error)))
 
-    def _reply(self, reply: schema.Op) -> None:
+    def reply(self, reply: schema.Op) -> None:
+        """See `Asker`; so for those that follow."""
         data = text_frame(encode(reply))
         if self._outbox.window_bits and len(data) > _COMPRESSED_REPLY_BYTES:
             data = compressed(data, self._outbox.window_bits)
@@ -236,7 +246,7 @@ class Session:
 
     def _error(self, re: str | UnsetType, refusal: Refusal, *, bad: bool = False) -> None:
         after = UNSET if refusal.retry_after is None else refusal.retry_after
-        self._reply(schema.Error(re=re, code=refusal.code, message=refusal.message, retry_after=after))
+        self.reply(schema.Error(re=re, code=refusal.code, message=refusal.message, retry_after=after))
         if bad and self._bad.take(trio.current_time()):
             self._connection.close(4510, "too many bad requests")
 
@@ -263,7 +273,15 @@ class Session:
         if self._bucket.tokens + 1 > self._bucket.burst / 2:
             self._throttled_at = None
 
-    def _member(self, room: str) -> Member:
+    @property
+    def hub(self) -> Hub:
+        return self._hub
+
+    @property
+    def guest(self) -> bool:
+        return self._guest
+
+    def member(self, room: str) -> Member:
         member = self._members.get(room)
         if member is None:
             member = self._members.get(valid(schema.room_name, room))
@@ -292,7 +310,7 @@ class Session:
             name = valid(schema.user_name, request.name) if isinstance(request.name, str) else user.name
             self._become(User(user.id, name))
         self._resumable = True
-        self._reply(
+        self.reply(
             schema.Welcome(
                 re=request.id,
                 session=self._hub.guests.session_token(
@@ -363,7 +381,7 @@ class Session:
         self._members[name] = member
         if room.on_overflow == "block":
             self._outbox.on_finished = self._let_go
-        self._reply(
+        self.reply(
             schema.Joined(
                 re=request.id,
                 room=name,
@@ -396,9 +414,9 @@ class Session:
             self._hub.let_go(member)
 
     def _leave(self, request: schema.Leave) -> None:
-        member = self._member(request.room)
+        member = self.member(request.room)
         self._leave_room(member)
-        self._reply(schema.Left(re=request.id, room=member.room.name))
+        self.reply(schema.Left(re=request.id, room=member.room.name))
 
     def _leave_room(self, member: Member) -> None:
         room = member.room
@@ -408,9 +426,9 @@ class Session:
         self._hub.release(room)
 
     def _who(self, request: schema.Who) -> None:
-        room = self._member(request.room).room
+        room = self.member(request.room).room
         listed = room.listed(limits.MAX_WHO_MEMBERS)
-        self._reply(schema.Members(re=request.id, room=room.name, members=listed, count=len(room.users)))
+        self.reply(schema.Members(re=request.id, room=room.name, members=listed, count=len(room.users)))
 
     async def _rooms(self, request: schema.Rooms) -> None:
         here = {name: room for name, room in self._hub.rooms.items() if room.users}
@@ -419,100 +437,52 @@ class Session:
             room = here.pop(name, None)
             rooms.append(schema.RoomInfo(name, len(room.users) if room else 0, room.head if room else head))
         rooms += [schema.RoomInfo(name, len(room.users), room.head) for name, room in here.items()]
-        self._reply(schema.RoomList(re=request.id, rooms=rooms[: limits.MAX_LISTED_ROOMS]))
+        self.reply(schema.RoomList(re=request.id, rooms=rooms[: limits.MAX_LISTED_ROOMS]))
 
-    # --- messages ----------------------------------------------------------------------------------------
-
-    def _can_be_said(self, request: schema.Say) -> bool:
-        """Whether the hub takes it now; what will be refused needs no place there."""
-        try:
-            return self._hub.takes(self._member(request.room).room)
-        except Refusal:
-            return True
-
-    def _say(self, request: schema.Say) -> None:
-        member = self._member(request.room)
-        room, user = member.room, self.user
-        append = valid(rules.message, room, user, request)
-        sent = request_id = None
-        if isinstance(request.id, str):
-            request_id = request.id
-            if self._guest:
-                sent = (user, request_id, request.text)
-                before = room.resend_of(user, request_id, request.text, int(self._hub.clock() * 1000))
-                if before is not None:
-                    self._acknowledge(room.name, request_id, before.seq, before.at_ms)
-                    return
-        self._hub.signals.has_spoken(room, user)
-        self._hub.submit(Pending(append, room, self, request_id, member, sent))
+    # --- appending ---------------------------------------------------------------------------------------
 
     def stored(self, pending: Pending, appended: Appended) -> None:
         """Tell the client that its event is in the log."""
-        self._acknowledge(pending.room.name, pending.request_id, appended.seq, appended.at_ms)
+        self.acknowledge(pending.room.name, pending.request_id, appended.seq, appended.at_ms)
 
     def refused(self, pending: Pending, reason: str) -> None:
         """Tell the client that its event is not in the log, and when to try again."""
-        self._error(pending.request_id or UNSET, unavailable(reason))
+        self._error(pending.request_id, unavailable(reason))
 
-    def _acknowledge(self, room: str, request_id: str | None, seq: int, at_ms: int) -> None:
-        self._reply(schema.Ack(re=request_id or UNSET, room=room, seq=seq, at=at_ms / 1000))
+    def acknowledge(self, room: str, request_id: str | UnsetType, seq: int, at_ms: int) -> None:
+        self.reply(schema.Ack(re=request_id, room=room, seq=seq, at=at_ms / 1000))
 
-    def _typing(self, request: schema.Typing) -> None:
-        self._hub.signals.tell_typing(self._member(request.room).room, self.user)
+    def submit(
+        self,
+        member: Member,
+        append: Append,
+        request_id: str | UnsetType,
+        sent: tuple[User, str, str] | None = None,
+    ) -> None:
+        self._hub.submit(Pending(append, member.room, self, request_id, member, sent))
 
-    async def _history(self, request: schema.History) -> None:
-        if request.before is not UNSET and request.after is not UNSET:
-            raise Refusal("bad_request", "after: not together with before")
-        room = self._member(request.room).room
-        limit, kinds = request.limit + 1, ("message",)
-        events: list[Event]
-        if isinstance(request.after, int):
-            events = await self._hub.log.read(
-                room.name, request.after, limit, max_bytes=self._hub.page_bytes, kinds=kinds
-            )
-            # What is being committed may be found already; nobody is shown it before it is stored for good.
-            events = [event for event in events if event.seq <= room.head]
-            more = len(events) == limit or (bool(events) and events[-1].seq < room.head)
-            events = events[: request.limit]
-        else:
-            before = room.head + 1
-            if isinstance(request.before, int):
-                before = min(request.before, before)
-            events = await self._hub.log.read_before(
-                room.name, before, limit, max_bytes=self._hub.page_bytes, kinds=kinds
-            )
-            more = len(events) == limit or await self._is_before(room, events, kinds)
-            events = events[-request.limit :]
-        prefix = schema.event_prefix("message", room.name)
-        messages = [
-            msgspec.Raw(schema.encode_event(prefix, event.seq, event.at_ms, event.body)) for event in events
-        ]
-        self._reply(schema.HistoryPage(re=request.id, room=room.name, messages=messages, more=more))
-
-    async def _is_before(self, room: Room, events: list[Event], kinds: tuple[str, ...]) -> bool:
-        """Whether there is anything before a page that is short, as one of long messages may be."""
-        if not events or events[0].seq <= room.first:
-            return False
-        return bool(await self._hub.log.read_before(room.name, events[0].seq, 1, kinds=kinds))
+    async def store(self, member: Member, append: Append, request_id: str | UnsetType) -> None:
+        await self._hub.ready(member)
+        if self._outbox.finished:
+            return
+        if member not in member.room.members:  # put out of it meanwhile
+            raise Refusal("not_joined", f"room: you have not joined {member.room.name!r}")
+        self.submit(member, append, request_id)
 
     def _ping(self, request: schema.Ping) -> None:
-        self._reply(schema.Pong(re=request.id))
+        self.reply(schema.Pong(re=request.id))
 
 
-_OPERATIONS: dict[type[schema.Request], Callable[..., None]] = {
-    schema.Hello: Session._hello,
-    schema.Leave: Session._leave,
-    schema.Say: Session._say,
-    schema.Typing: Session._typing,
-    schema.Who: Session._who,
-    schema.Ping: Session._ping,
+OPERATIONS: Operations = {
+    schema.Hello: AtOnce(Session._hello),
+    schema.Join: Waiting(Session._join),
+    schema.Leave: AtOnce(Session._leave),
+    schema.Who: AtOnce(Session._who),
+    schema.Rooms: Waiting(Session._rooms),
+    schema.Ping: AtOnce(Session._ping),
+    **messages.OPERATIONS,
+    **reading.OPERATIONS,
 }
-_WAITING_OPERATIONS: dict[type[schema.Request], Callable[..., Awaitable[None]]] = {
-    schema.Join: Session._join,
-    schema.History: Session._history,
-    schema.Rooms: Session._rooms,
-}
-_WAITING = tuple(_WAITING_OPERATIONS)
 
 
 def starting_point(room: Room, request: schema.Join) -> tuple[int, bool]:
