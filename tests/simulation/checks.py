@@ -22,6 +22,7 @@ _ALWAYS = {
     "chat.signals.Signals.run": 1,
     "chat.turns.Turns.run": 1,
     "chat.retention.Retention.run": 1,
+    "chat.accounts.Accounts.run": 1,
     "wire.heartbeat.Heartbeat.run": 1,
 }
 """The server's tasks of which there is one all the time."""
