@@ -213,7 +213,7 @@ def read(directory: str) -> None:
     )
     array = sqlite._select_page(None, backward=False)
     with closing(database(directory, "normal")) as connection:
-        connection.execute("INSERT INTO rooms VALUES (1, 'r', 1, 1)")
+        connection.execute("INSERT INTO rooms (id, name, active_at_ms) VALUES (1, 'r', 1)")
         connection.execute("BEGIN")
         connection.executemany(ONE, ((1, n, 1, "message", None, body(n)) for n in range(1, 100_001)))
         connection.execute("COMMIT")
@@ -309,9 +309,9 @@ class Turns:
             await trio.sleep(0.5 - (now - self._began) % 0.5)
         return await self._log.read(room, after, limit)
 
-    async def trim(self, room: str, through: int, limit: int) -> int:
+    async def trim(self, room: str, through: int, limit: int, state: str | None = None) -> int:
         began = time.perf_counter()
-        first = await self._log.trim(room, through, limit)
+        first = await self._log.trim(room, through, limit, state)
         self.steps.append(time.perf_counter() - began)
         return first
 

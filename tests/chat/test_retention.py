@@ -146,10 +146,10 @@ class Slow:
             raise LogUnavailable("lost")
         return await self.log.kept(after, limit)
 
-    async def trim(self, room: str, through: int, limit: int) -> int:
+    async def trim(self, room: str, through: int, limit: int, state: str | None = None) -> int:
         before = await first(self.log, room)
         await trio.sleep(self.seconds)
-        done = await self.log.trim(room, through, limit)
+        done = await self.log.trim(room, through, limit, state)
         self.trims.append((trio.current_time(), done - before))
         return done
 

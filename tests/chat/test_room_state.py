@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_chat.chat import limits, opening
+from trio_chat.chat import limits, opening, retention
 from trio_chat.chat.hub import Hub
 from trio_chat.chat.pending import Pending
 from trio_chat.chat.schema import User
@@ -106,6 +106,27 @@ async def test_what_is_being_committed_does_not_count(autojump_clock: MockClock)
     async with open_memory_log() as log:
         await log.append([topic("one"), topic("two")])
         assert [event.seq for event in await opening.control_events(log, "lobby", 0, 1)] == [1]
+
+
+async def test_the_state_outlives_its_events(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retention removes what made the room what it is, and it stays what it is, after a restart too."""
+    monkeypatch.setattr(retention, "MIN_KEPT_SECONDS", -1.0)
+    path = tmp_path / "log.db"
+    for _ in range(2):
+        async with talking(path, keep_events=2) as server, clients(server, "ann") as (ann,):
+            room = server.hub.rooms["lobby"]
+            await submit(server.hub, *[topic(f"{room.head}-{number}") for number in range(4)])
+            await submit(server.hub, message(), message(), message())
+            last = room.head - 4
+            assert room.state.topic == f"{last - 3}-3"
+            await trio.sleep(200)
+            assert (await server.hub.log.position("lobby")).first == room.head - 1
+            await ann.ask("leave", room="lobby")
+            assert "lobby" not in server.hub.rooms
+            assert (await ann.join())["topic"] == f"{last - 3}-3"
+            assert server.hub.rooms["lobby"].state.seq == room.state.seq
 
 
 # --- other writers ---------------------------------------------------------------------------------

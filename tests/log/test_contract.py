@@ -1,5 +1,6 @@
 """What every engine promises (`trio_chat.log.base`), on each of them."""
 
+import attrs
 import pytest
 import trio
 
@@ -9,6 +10,8 @@ from trio_chat.log.base import (
     Event,
     EventLog,
     Kept,
+    Listed,
+    Listing,
     LogUnavailable,
     Mark,
     Position,
@@ -20,6 +23,12 @@ from .engines import Engine, said, seqs
 
 async def say(log: EventLog, count: int, *, room: str = "lobby", kind: str = "message") -> None:
     await log.append([said(str(i), room=room, kind=kind) for i in range(count)])
+
+
+def listed(
+    room: str, label: str, *, hidden: bool = False, users: tuple[str, ...] = (), key: str | None = None
+) -> Append:
+    return attrs.evolve(said(room=room, key=key), listing=Listing(label, hidden, users))
 
 
 # --- append ---------------------------------------------------------------------------------------------
@@ -211,13 +220,13 @@ async def test_a_room_of_which_nothing_is_kept_goes_on_counting(engine: Engine) 
         assert await log.trim("lobby", 10, 100) == 11
         assert await log.position("lobby") == Position(epoch, 10, 11)
         assert await log.read("lobby", 0, 100) == await log.read_before("lobby", None, 100) == []
-        assert await log.rooms() == [("lobby", 10)]
+        assert await log.rooms() == [Listed("lobby", 10)]
         if not engine.persistent:
             assert (await log.append([said()]))[0].seq == 11
             return
     async with engine.open() as log:
         assert await log.position("lobby") == Position(epoch, 10, 11)
-        assert await log.rooms() == [("lobby", 10)]
+        assert await log.rooms() == [Listed("lobby", 10)]
         assert (await log.append([said()]))[0].seq == 11
     async with engine.open() as log:
         assert await log.position("lobby") == Position(epoch, 11, 11)
@@ -258,7 +267,7 @@ async def test_trimming_again_changes_nothing(log: EventLog) -> None:
     for _ in range(2):
         assert await log.trim("lobby", 3, 100) == 4
     assert await log.trim("nowhere", 3, 100) == 1
-    assert await log.rooms() == [("lobby", 5)]
+    assert await log.rooms() == [Listed("lobby", 5)]
 
 
 async def test_trimming_leaves_the_other_rooms_alone(log: EventLog) -> None:
@@ -310,6 +319,40 @@ async def test_a_failed_trim_is_done_or_not(engine: Engine, when: str) -> None:
         assert seqs(await log.read("lobby", 0, 100)) == list(range(first, 6))
         assert (await log.append([said()]))[0].seq == 6
         assert await log.trim("lobby", 4, 100) == 5
+
+
+async def test_what_takes_the_place_of_trimmed_events(engine: Engine) -> None:
+    """A text is kept with the position, changed only with events that go, and there after a restart."""
+    async with engine.open() as log:
+        assert (await log.position("lobby")).state is None
+        await say(log, 10)
+        assert await log.trim("lobby", 3, 10) == 4
+        assert (await log.position("lobby")).state is None
+        assert await log.trim("lobby", 5, 10, "up to 5") == 6
+        assert (await log.position("lobby")).state == "up to 5"
+        assert await log.trim("lobby", 5, 10, "late") == await log.trim("lobby", 9, 0, "none") == 6
+        assert (await log.position("lobby")).state == "up to 5"
+        assert await log.trim("lobby", 7, 10) == 8
+        await say(log, 1)
+        assert await log.position("lobby") == Position((await log.position("lobby")).epoch, 11, 8, "up to 5")
+        assert (await log.position("other")).state is None
+    if engine.persistent:
+        async with engine.open() as log:
+            assert (await log.position("lobby")).state == "up to 5"
+            assert await log.trim("lobby", 11, 10, "长\0") == 12
+            assert (await log.position("lobby")).state == "长\0"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_state_goes_with_its_trim(engine: Engine, when: str) -> None:
+    """If the trim fails, both have happened or neither."""
+    async with engine.open() as log:
+        await say(log, 10)
+        engine.faults.plan = [when]
+        with pytest.raises(LogUnavailable):
+            await log.trim("lobby", 5, 10, "up to 5")
+        position = await log.position("lobby")
+        assert (position.first, position.state) == ((6, "up to 5") if when == "after" else (1, None))
 
 
 async def test_appends_and_reads_go_on_while_a_room_is_trimmed(log: EventLog) -> None:
@@ -549,12 +592,85 @@ async def test_rooms_are_listed_by_their_last_activity(engine: Engine) -> None:
         for room in ("a", "b", "c", "a"):
             engine.clock.now += 61
             await say(log, 2, room=room)
-        assert await log.rooms() == [("a", 4), ("c", 2), ("b", 2)]
+        assert await log.rooms() == [Listed("a", 4), Listed("c", 2), Listed("b", 2)]
         engine.clock.now += 1
         await say(log, 1, room="b")
-        assert await log.rooms(1) == [("b", 3)]
+        assert await log.rooms(1) == [Listed("b", 3)]
     async with engine.open() as log:
-        assert await log.rooms() == ([("b", 3), ("a", 4), ("c", 2)] if engine.persistent else [])
+        found = [Listed("b", 3), Listed("a", 4), Listed("c", 2)]
+        assert await log.rooms() == (found if engine.persistent else [])
+
+
+async def test_hidden_rooms_are_found_by_those_they_name(engine: Engine) -> None:
+    """A hidden room is in nobody's list but that of the users it has named, and keeps its label."""
+    async with engine.open() as log:
+        await log.append([listed("a", "A", hidden=True, users=("u1", "u2")), listed("b", "B", users=("u1",))])
+        engine.clock.now += 61
+        await log.append([listed("c", "C", hidden=True, users=("u1",)), said(room="d")])
+        assert [each.room for each in await log.rooms()] == ["d", "b"]
+        assert await log.rooms_of("u2") == [Listed("a", 1, "A")]
+        assert sorted(each.room for each in await log.rooms_of("u1")) == ["a", "b", "c"]
+        engine.clock.now += 61
+        await say(log, 1, room="a")
+        assert await log.rooms_of("u1", 1) == [Listed("a", 2, "A")]
+        assert await log.rooms_of("nobody") == await log.rooms_of("u1", 0) == []
+    if engine.persistent:
+        async with engine.open() as log:
+            assert [each.room for each in await log.rooms()] == ["d", "b"]
+            assert next(each.room for each in await log.rooms_of("u1")) == "a"
+            await say(log, 1, room="c")
+            assert [each.room for each in await log.rooms()] == ["d", "b"]
+
+
+async def test_the_last_listing_holds(log: EventLog) -> None:
+    """Label and whether it is hidden are as the last stored event says; whom it names is added."""
+    await log.append([listed("a", "one", hidden=True, users=("u1",)), listed("a", "two", users=("u2",))])
+    assert await log.rooms() == [Listed("a", 2, "two")]
+    await say(log, 1, room="a")
+    assert await log.rooms() == [Listed("a", 3, "two")]
+    await log.append([listed("a", "three", hidden=True)])
+    assert await log.rooms() == []
+    for user in ("u1", "u2"):
+        assert await log.rooms_of(user) == [Listed("a", 4, "three")]
+
+
+async def test_what_is_not_stored_changes_no_list(log: EventLog) -> None:
+    """A listing goes with its event: one that was stored before changes nothing again."""
+    await log.append([said(room="a"), said(room="a", key="k")])
+    again = listed("a", "late", hidden=True, users=("u1",), key="k")
+    await log.append([again, said(room="a")])
+    await log.append([again])
+    assert await log.rooms() == [Listed("a", 3)]
+    assert await log.rooms_of("u1") == []
+
+
+async def test_lists_outlive_the_events(log: EventLog) -> None:
+    """A room of which nothing is kept is listed as before."""
+    await log.append([listed("a", "A", hidden=True, users=("u1",)), said(room="a")])
+    await log.trim("a", 2, 10)
+    assert await log.rooms_of("u1") == [Listed("a", 2, "A")]
+    assert await log.rooms() == []
+
+
+async def test_many_listings_in_one_batch(log: EventLog) -> None:
+    """However many rooms and users come at once."""
+    batch = [listed(f"r{i}", str(i), hidden=i % 2 == 0, users=("all", f"u{i}")) for i in range(300)]
+    await log.append(batch)
+    assert len(await log.rooms()) == 150
+    assert {each.room for each in await log.rooms_of("all")} == {f"r{i}" for i in range(300)}
+    assert await log.rooms_of("u7") == [Listed("r7", 1, "7")]
+
+
+async def test_an_event_is_found_by_its_key(log: EventLog) -> None:
+    """As long as it is kept, in its room only, as if it were sent again."""
+    done = await log.append([said(key="k1"), said(key="k2"), said(room="b", key="k3")])
+    assert await log.find("lobby", "k2") == attrs.evolve(done[1], duplicate=True)
+    assert await log.find("b", "k3") == attrs.evolve(done[2], duplicate=True)
+    for room, key in (("lobby", "k3"), ("b", "k1"), ("nowhere", "k1"), ("lobby", "k")):
+        assert await log.find(room, key) is None
+    await log.trim("lobby", 1, 1)
+    assert await log.find("lobby", "k1") is None
+    assert await log.find("lobby", "k2") == attrs.evolve(done[1], duplicate=True)
 
 
 # --- faults ---------------------------------------------------------------------------------------------
@@ -630,6 +746,8 @@ async def test_every_operation_is_a_checkpoint(log: EventLog) -> None:
         lambda: log.marks("ann"),
         lambda: log.unread("ann", own="", naming=[]),
         lambda: log.rooms(),
+        lambda: log.rooms_of("u1"),
+        lambda: log.find("lobby", "k"),
         lambda: log.kept(),
         lambda: log.trim("lobby", 1, 1),
         lambda: log.compact(),

@@ -37,11 +37,11 @@ class Archive:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
 
-    async def trim(self, room: str, through: int, limit: int) -> int:
+    async def trim(self, room: str, through: int, limit: int, state: str | None = None) -> int:
         """See `EventLog.trim`."""
         events = await self._log.read(room, 0, limit, max_bytes=1 << 30)
         self._removed.setdefault(room, {}).update((event.seq, event) for event in events)
-        return await self._log.trim(room, through, limit)
+        return await self._log.trim(room, through, limit, state)
 
 
 class Lives:

@@ -10,7 +10,7 @@ from . import control, limits
 from .policy import OnOverflow
 from .room import Room
 from .schema import MessageBody
-from .state import RoomState
+from .state import decode_state
 
 
 async def open_room(log: EventLog, name: str, on_overflow: OnOverflow) -> Room:
@@ -21,7 +21,7 @@ async def open_room(log: EventLog, name: str, on_overflow: OnOverflow) -> Room:
         if not position.head:
             return room
         tail = await _prime(room, log)
-        state = RoomState()
+        state = decode_state(position.state)
         if tail and tail[0].seq <= position.first:
             for event in tail:
                 if event.kind in control.KINDS:

@@ -9,7 +9,8 @@ Rules:
    is known again.
 2. The log is trimmed a few events at a time (`BATCH`), with a rest of `_REST` times as long after each step:
    appends have their turn in between, and three quarters of the writer's time.
-3. What goes wrong is logged and tried again with the next sweep. Nobody is disturbed by it.
+3. The room's state outlives the events that have made it: it is kept with the log's position.
+4. What goes wrong is logged and tried again with the next sweep. Nobody is disturbed by it.
 """
 
 import logging
@@ -19,8 +20,10 @@ from typing import Final, TypeVar
 
 import trio
 
-from ..log.base import EventLog, Kept, LogUnavailable
+from ..log.base import Event, EventLog, Kept, LogUnavailable
+from . import control
 from .policy import PolicyOf
+from .state import decode_state, encode_state
 
 T = TypeVar("T")
 
@@ -94,9 +97,20 @@ class Retention:
             more = bool(going) and len(going) == len(events)
             if going:
                 before = first
-                first = await self._step(partial(self._log.trim, kept.room, going[-1], BATCH))
+                state = await self._state_after(kept.room, events[: len(going)])
+                first = await self._step(partial(self._log.trim, kept.room, going[-1], BATCH, state))
                 self.events += first - before
                 self._trimmed(kept.room, first)
+
+    async def _state_after(self, room: str, going: list[Event]) -> str | None:
+        """What takes the place of events that go: what they make of the room's state; None if nothing."""
+        events = [event for event in going if event.kind in control.KINDS]
+        if not events:
+            return None
+        state = decode_state((await self._log.position(room)).state)
+        for event in events:
+            state.fold(event)
+        return encode_state(state)
 
     def _rule(self, kept: Kept) -> Callable[[int, int], bool]:
         """Whether an event of this room may go, by ``seq`` and ``at_ms``: if one may, all older ones may."""

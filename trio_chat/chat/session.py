@@ -433,9 +433,10 @@ class Session:
     async def _rooms(self, request: schema.Rooms) -> None:
         here = {name: room for name, room in self._hub.rooms.items() if room.users}
         rooms = []
-        for name, head in await self._hub.log.rooms(limits.MAX_LISTED_ROOMS):
-            room = here.pop(name, None)
-            rooms.append(schema.RoomInfo(name, len(room.users) if room else 0, room.head if room else head))
+        for found in await self._hub.log.rooms(limits.MAX_LISTED_ROOMS):
+            room = here.pop(found.room, None)
+            head = room.head if room else found.head
+            rooms.append(schema.RoomInfo(found.room, len(room.users) if room else 0, head))
         rooms += [schema.RoomInfo(name, len(room.users), room.head) for name, room in here.items()]
         self.reply(schema.RoomList(re=request.id, rooms=rooms[: limits.MAX_LISTED_ROOMS]))
 

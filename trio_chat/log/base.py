@@ -32,6 +32,20 @@ class LogUnavailable(LogError):
     """The log can't do this now (disk full, connection lost) and may later; the message says why."""
 
 
+@attrs.frozen
+class Listing:
+    """What the lists of rooms say about a room from now on.
+
+    ``label``: whatever the chat wants to know of a room without opening it. ``hidden``: it is not in
+    `EventLog.rooms`. ``users``: ids for whom it is in `EventLog.rooms_of`, beside those for whom it is
+    already: that says who may be concerned, and not who is a member.
+    """
+
+    label: str = ""
+    hidden: bool = False
+    users: tuple[str, ...] = ()
+
+
 @attrs.define
 class Append:
     """One event to be. ``body`` is the tail of its JSON object, without the opening brace.
@@ -40,6 +54,7 @@ class Append:
     ``key``: the idempotency key, unique per room, or None. ``body``: UTF-8 JSON text of the fields that
     follow ``op``, ``room``, ``seq`` and ``at``, with the closing brace: ``"text":"hi"}``. ``target``: the
     ``seq`` of the event that this one is about (an edit, a reaction), by which it can be found.
+    ``listing``: what changes in the lists of rooms, if the event is stored; None: nothing.
     """
 
     room: str
@@ -47,6 +62,7 @@ class Append:
     body: str
     key: str | None = None
     target: int | None = None
+    listing: Listing | None = None
 
 
 @attrs.define
@@ -73,12 +89,14 @@ class Event:
 class Position:
     """Where a room's log ends: ``head`` is the last ``seq`` (0: no event yet), ``first`` the oldest kept one.
 
-    ``first`` is ``head + 1`` when nothing is kept.
+    ``first`` is ``head + 1`` when nothing is kept. ``state`` is what the last `EventLog.trim` has left
+    instead of the events before ``first``.
     """
 
     epoch: str
     head: int
     first: int = 1
+    state: str | None = None
 
 
 @attrs.define
@@ -109,6 +127,15 @@ class Unread:
     seq: int
     messages: int
     naming: int
+
+
+@attrs.define
+class Listed:
+    """A room in a list: its last ``seq``, and the ``label`` of its last `Listing`."""
+
+    room: str
+    head: int
+    label: str = ""
 
 
 class EventLog(Protocol):
@@ -200,18 +227,30 @@ class EventLog(Protocol):
         """
         ...
 
-    async def rooms(self, limit: int = 1000) -> list[tuple[str, int]]:
-        """``(name, head)`` of rooms that had events, most recently active first. Raises `LogUnavailable`."""
+    async def find(self, room: str, key: str) -> Appended | None:
+        """The event that is stored under this key, as a duplicate of it would be answered; None: there is
+        none (any more). Raises `LogUnavailable`."""
+        ...
+
+    async def rooms(self, limit: int = 1000) -> list[Listed]:
+        """Rooms that had events and are not hidden, most recently active first. Raises `LogUnavailable`."""
+        ...
+
+    async def rooms_of(self, user: str, limit: int = 1000) -> list[Listed]:
+        """The rooms, hidden or not, in which a `Listing` has named ``user`` (an id), most recently active
+        first. Raises `LogUnavailable`."""
         ...
 
     async def kept(self, after: str = "", limit: int = 1000) -> list[Kept]:
         """The rooms of which events are kept, by name, from beyond ``after``. Raises `LogUnavailable`."""
         ...
 
-    async def trim(self, room: str, through: int, limit: int) -> int:
+    async def trim(self, room: str, through: int, limit: int, state: str | None = None) -> int:
         """Remove a room's oldest events, up to ``through`` and at most ``limit``; returns ``first`` as it is
         now.
 
+        With them ``state`` takes the place of the one before (None: that one stays), if any event goes: a
+        text that says of the events before ``first``, and perhaps of some more, what has to be known of them.
         They go all or not at all. Appends wait meanwhile: that bounds ``limit``. Cancelling waits for the
         end of what has begun. Raises `LogUnavailable`; whether they are gone is not known then.
         """

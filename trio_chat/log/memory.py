@@ -16,7 +16,7 @@ from itertools import islice
 import attrs
 import trio
 
-from trio_chat.log.base import Append, Appended, Event, Kept, LogUnavailable, Mark, Position, Unread
+from trio_chat.log.base import Append, Appended, Event, Kept, Listed, LogUnavailable, Mark, Position, Unread
 from trio_chat.log.paging import page
 from trio_chat.log.seams import CommitThrough, commit_plainly
 
@@ -34,15 +34,18 @@ class _Room:
     seqs_by_kind: dict[str, list[int]] = attrs.Factory(dict)
     about: dict[int, list[int]] = attrs.Factory(dict)
     """The events about each target."""
+    state: str | None = None
+    label: str = ""
+    hidden: bool = False
+    users: set[str] = attrs.Factory(set)
 
     @property
     def head(self) -> int:
         return self.first + len(self.events) - 1
 
     def add(self, append: Append, now_ms: int) -> Appended:
-        if append.key is not None and append.key in self.seq_by_key:
-            seq = self.seq_by_key[append.key]
-            return Appended(seq, self.events[seq - self.first].at_ms, duplicate=True)
+        if append.key is not None and (stored := self.find(append.key)) is not None:
+            return stored
         self.at_ms = max(now_ms, self.at_ms)
         event = Event(self.head + 1, self.at_ms, append.kind, append.body, append.target)
         self.events.append(event)
@@ -52,9 +55,18 @@ class _Room:
         if event.target is not None:
             self.about.setdefault(event.target, []).append(event.seq)
         self.seqs_by_kind.setdefault(append.kind, []).append(event.seq)
+        if append.listing is not None:
+            self.label, self.hidden = append.listing.label, append.listing.hidden
+            self.users.update(append.listing.users)
         return Appended(event.seq, self.at_ms)
 
-    def remove_before(self, first: int) -> None:
+    def find(self, key: str) -> Appended | None:
+        seq = self.seq_by_key.get(key)
+        return None if seq is None else Appended(seq, self.events[seq - self.first].at_ms, duplicate=True)
+
+    def remove_before(self, first: int, state: str | None) -> None:
+        if state is not None:
+            self.state = state
         for seq in range(self.first, first):
             if (key := self.key_by_seq.pop(seq, None)) is not None:
                 del self.seq_by_key[key]
@@ -146,7 +158,7 @@ class MemoryLog:
         """See `EventLog.position`."""
         await trio.lowlevel.checkpoint()
         found = self._rooms.get(room) or _Room()
-        return Position(self._epoch, found.head, found.first)
+        return Position(self._epoch, found.head, found.first, found.state)
 
     async def read(
         self,
@@ -220,11 +232,24 @@ class MemoryLog:
             found.append(Unread(name, seq, len(bodies), named))
         return found
 
-    async def rooms(self, limit: int = 1000) -> list[tuple[str, int]]:
+    async def find(self, room: str, key: str) -> Appended | None:
+        """See `EventLog.find`."""
+        await trio.lowlevel.checkpoint()
+        return (self._rooms.get(room) or _Room()).find(key)
+
+    async def rooms(self, limit: int = 1000) -> list[Listed]:
         """See `EventLog.rooms`."""
         await trio.lowlevel.checkpoint()
-        latest = zip(range(limit), reversed(self._rooms.items()), strict=False)
-        return [(name, room.head) for _, (name, room) in latest]
+        return self._latest(limit, lambda room: not room.hidden)
+
+    async def rooms_of(self, user: str, limit: int = 1000) -> list[Listed]:
+        """See `EventLog.rooms_of`."""
+        await trio.lowlevel.checkpoint()
+        return self._latest(limit, lambda room: user in room.users)
+
+    def _latest(self, limit: int, wanted: Callable[[_Room], bool]) -> list[Listed]:
+        found = ((name, room) for name, room in reversed(self._rooms.items()) if wanted(room))
+        return [Listed(name, room.head, room.label) for name, room in islice(found, limit)]
 
     async def kept(self, after: str = "", limit: int = 1000) -> list[Kept]:
         """See `EventLog.kept`."""
@@ -233,13 +258,13 @@ class MemoryLog:
         rooms = ((name, self._rooms[name]) for name in names[: max(limit, 0)])
         return [Kept(name, room.first, room.head, room.events[0].at_ms) for name, room in rooms]
 
-    async def trim(self, room: str, through: int, limit: int) -> int:
+    async def trim(self, room: str, through: int, limit: int, state: str | None = None) -> int:
         """See `EventLog.trim`. Cancelled at its only checkpoint, it has removed nothing."""
         await trio.lowlevel.checkpoint()
         found = self._rooms.get(room) or _Room()
         first = min(through, found.head, found.first + limit - 1) + 1
         if first > found.first:
-            self._commit(partial(found.remove_before, first))
+            self._commit(partial(found.remove_before, first, state))
         return found.first
 
     async def compact(self) -> bool:

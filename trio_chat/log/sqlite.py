@@ -2,7 +2,7 @@
 
 Owns the connections, the threads' turns and the SQL of reading; that of appending is in
 `trio_chat.log.sqlite_commit`, that of trimming in `trio_chat.log.sqlite_trim`, that of read marks in
-`trio_chat.log.sqlite_marks`. Rules:
+`trio_chat.log.sqlite_marks`, that of lists of rooms in `trio_chat.log.sqlite_rooms`. Rules:
 
 - The event loop never waits for the disk: all SQLite runs in worker threads, the writer's one at a time, the
   readers' (`MAX_READERS`) on connections of their own, so that a read never waits for a commit.
@@ -28,8 +28,8 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from trio_chat.log import sqlite_marks, sqlite_trim
-from trio_chat.log.base import Append, Appended, Event, Kept, LogUnavailable, Mark, Position, Unread
+from trio_chat.log import sqlite_marks, sqlite_rooms, sqlite_trim
+from trio_chat.log.base import Append, Appended, Event, Kept, Listed, LogUnavailable, Mark, Position, Unread
 from trio_chat.log.paging import page
 from trio_chat.log.seams import CommitThrough, Runner, commit_plainly, in_thread
 from trio_chat.log.sqlite_commit import Commit, RoomRow, select_room
@@ -45,7 +45,6 @@ MAX_CHUNK = 64
 """Events fetched in one step; what a page reads beyond its ``max_bytes`` is less than this."""
 
 _decode_rows = msgspec.json.Decoder(list[tuple[int, int, str, str, int | None]]).decode
-_decode_rooms = msgspec.json.Decoder(list[tuple[int, str, int]]).decode
 
 _COLUMNS = "seq, at_ms, kind, body, target"
 
@@ -55,13 +54,6 @@ SELECT json_group_array(json_array({_COLUMNS})) FROM (
     WHERE room = (SELECT id FROM rooms WHERE name = :room)
         AND target <= :last AND (target, seq) > (:target, :seq)
     ORDER BY target, seq LIMIT :limit
-)
-"""
-
-_SELECT_ROOMS = """
-SELECT json_group_array(json_array(coalesce(at_ms, active_at_ms), name, coalesce(seq, first - 1))) FROM (
-    SELECT * FROM (SELECT * FROM rooms ORDER BY active_at_ms DESC LIMIT ?)
-    LEFT JOIN events ON room = id AND seq = (SELECT max(seq) FROM events WHERE room = id)
 )
 """
 
@@ -129,11 +121,10 @@ class SQLiteLog:
     async def position(self, room: str) -> Position:
         """See `EventLog.position`. It may already count an append that is about to return."""
         known = self._known.get(room)
-        if known is None:
-            known = await self._run(partial(self._find_room, room), self._reading)
-        else:
-            await trio.lowlevel.checkpoint()
-        return Position(self._file.epoch, known.head, known.first) if known else Position(self._file.epoch, 0)
+        if known is None or known.first > 1:
+            return await self._run(partial(self._position, room), self._reading)
+        await trio.lowlevel.checkpoint()
+        return Position(self._file.epoch, known.head)
 
     async def read(
         self,
@@ -188,17 +179,25 @@ class SQLiteLog:
         """See `EventLog.unread`."""
         return await self._run(partial(self._count_unread, user, own, list(naming), limit), self._reading)
 
-    async def rooms(self, limit: int = 1000) -> list[tuple[str, int]]:
+    async def find(self, room: str, key: str) -> Appended | None:
+        """See `EventLog.find`."""
+        return await self._run(partial(self._find, room, key), self._reading)
+
+    async def rooms(self, limit: int = 1000) -> list[Listed]:
         """See `EventLog.rooms`. After a restart, the minute before it may not count at the list's end."""
         return await self._run(partial(self._list_rooms, limit), self._reading)
+
+    async def rooms_of(self, user: str, limit: int = 1000) -> list[Listed]:
+        """See `EventLog.rooms_of`, and `rooms`."""
+        return await self._run(partial(self._list_rooms_of, user, limit), self._reading)
 
     async def kept(self, after: str = "", limit: int = 1000) -> list[Kept]:
         """See `EventLog.kept`."""
         return await self._run(partial(self._list_kept, after, limit), self._reading)
 
-    async def trim(self, room: str, through: int, limit: int) -> int:
+    async def trim(self, room: str, through: int, limit: int, state: str | None = None) -> int:
         """See `EventLog.trim`. Cancelled before its turn came, it has removed nothing."""
-        return await self._run(partial(self._trim, room, through, limit), self._writing, self._writer)
+        return await self._run(partial(self._trim, room, through, limit, state), self._writing, self._writer)
 
     async def compact(self) -> bool:
         """See `EventLog.compact`. A file that was made without ``auto_vacuum`` stays as large as it is."""
@@ -285,7 +284,7 @@ class SQLiteLog:
         self._file.sync_wal()
         self._in_doubt = False
 
-    def _trim(self, name: str, through: int, limit: int) -> int:
+    def _trim(self, name: str, through: int, limit: int, state: str | None) -> int:
         with self._changing() as connection:
             room = self._known.get(name) or select_room(connection, name)
             if room is None:
@@ -294,7 +293,7 @@ class SQLiteLog:
             if first <= room.first:
                 return room.first
             last_ms = room.at_ms if first > room.head else 0
-            self._commit_through(partial(sqlite_trim.remove, connection, room.id, first, last_ms))
+            self._commit_through(partial(sqlite_trim.remove, connection, room.id, first, last_ms, state))
             if name in self._known:
                 self._known[name] = room._replace(first=first)
         return first
@@ -303,9 +302,13 @@ class SQLiteLog:
         with self._changing() as connection:
             return sqlite_trim.give_back(connection)
 
-    def _find_room(self, name: str) -> RoomRow | None:
+    def _position(self, room: str) -> Position:
         with self._connection(self._readers, query_only=True) as connection:
-            return select_room(connection, name)
+            return sqlite_rooms.position_of(connection, room, self._file.epoch)
+
+    def _find(self, room: str, key: str) -> Appended | None:
+        with self._connection(self._readers, query_only=True) as connection:
+            return sqlite_rooms.find_key(connection, room, key)
 
     def _read(
         self,
@@ -351,13 +354,13 @@ class SQLiteLog:
         with self._connection(self._readers, query_only=True) as connection:
             return sqlite_trim.list_kept(connection, after, limit)
 
-    def _list_rooms(self, limit: int) -> list[tuple[str, int]]:
+    def _list_rooms(self, limit: int) -> list[Listed]:
         with self._connection(self._readers, query_only=True) as connection:
-            rows = _decode_rooms(connection.execute(_SELECT_ROOMS, (limit,)).fetchone()[0])
-        latest = {name: (at_ms, head) for at_ms, name, head in rows}
-        latest.update((name, (room.at_ms, room.head)) for name, room in list(self._known.items()))
-        ranked = sorted(latest, key=lambda name: latest[name][0], reverse=True)
-        return [(name, latest[name][1]) for name in ranked[:limit]]
+            return sqlite_rooms.list_rooms(connection, limit, self._known)
+
+    def _list_rooms_of(self, user: str, limit: int) -> list[Listed]:
+        with self._connection(self._readers, query_only=True) as connection:
+            return sqlite_rooms.list_rooms_of(connection, user, limit, self._known)
 
 
 def _fetch(

@@ -6,14 +6,14 @@ Values are bound, never put through JSON on the way in: SQLite's JSON functions 
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
 
 import msgspec
 
-from trio_chat.log.base import Append, Appended
+from trio_chat.log.base import Append, Appended, Listing
 from trio_chat.log.sqlite_file import ACTIVE_STEP_MS
 
 MAX_ROWS = 128
@@ -33,10 +33,12 @@ class RoomRow(NamedTuple):
     head: int
     at_ms: int
     active_at_ms: int
+    hidden: bool
+    label: str
 
 
 SELECT_ROOM = """
-SELECT id, first, coalesce(seq, first - 1), coalesce(at_ms, active_at_ms), active_at_ms
+SELECT id, first, coalesce(seq, first - 1), coalesce(at_ms, active_at_ms), active_at_ms, hidden, label
 FROM rooms LEFT JOIN events ON room = id AND seq = (SELECT max(seq) FROM events WHERE room = id)
 WHERE name = ?
 """
@@ -88,14 +90,17 @@ class Commit:
 
     def store(self, batch: list[Append]) -> list[Appended]:
         """Store ``batch``, all or nothing; after an error the connection may be inside a transaction."""
-        if len(batch) <= MAX_ROWS and self._is_plain({append.room for append in batch}):
+        if len(batch) <= MAX_ROWS and self._is_plain(batch):
             with suppress(sqlite3.IntegrityError):  # a key of the batch is stored already
                 return self._store_at_once(batch)
         return self._store_carefully(batch)
 
-    def _is_plain(self, names: Iterable[str]) -> bool:
+    def _is_plain(self, batch: list[Append]) -> bool:
         stale_ms = self._now_ms - ACTIVE_STEP_MS
-        return all((room := self._known.get(name)) and room.active_at_ms > stale_ms for name in names)
+        return all(
+            (room := self._known.get(name)) and room.active_at_ms > stale_ms
+            for name in {append.room for append in batch}
+        ) and all(append.listing is None for append in batch)
 
     def _store_at_once(self, batch: list[Append]) -> list[Appended]:
         """One statement, which commits itself: the thread lets go of the GIL once."""
@@ -107,7 +112,8 @@ class Commit:
         return results
 
     def _store_carefully(self, batch: list[Append]) -> list[Appended]:
-        """One transaction that takes nothing from memory: for new rooms, long silent ones, and known keys."""
+        """One transaction that takes nothing from memory: for new rooms, long silent ones, known keys, and
+        changes in the lists of rooms."""
         self._execute("BEGIN IMMEDIATE")
         rooms = {name: self._room(name) for name in dict.fromkeys(append.room for append in batch)}
         width = _width(batch)
@@ -120,6 +126,9 @@ class Commit:
             if room.at_ms - room.active_at_ms >= ACTIVE_STEP_MS:
                 self._execute("UPDATE rooms SET active_at_ms = ? WHERE id = ?", (room.at_ms, room.id))
                 rooms[name] = room._replace(active_at_ms=room.at_ms)
+        for append, result in zip(batch, results, strict=True):
+            if append.listing is not None and not result.duplicate:
+                rooms[append.room] = self._list(rooms[append.room], append.listing)
         self._execute("COMMIT")
         self._remember(rooms)
         return results
@@ -131,6 +140,14 @@ class Commit:
             found = select_room(self._connection, name)
         assert found is not None
         return found
+
+    def _list(self, room: RoomRow, listing: Listing) -> RoomRow:
+        """Have the lists of rooms say so; returns the room as it is then."""
+        values = (listing.label, listing.hidden, room.id)
+        self._execute("UPDATE rooms SET label = ?, hidden = ? WHERE id = ?", values)
+        for user in listing.users:
+            self._execute("INSERT OR IGNORE INTO room_users VALUES (?, ?)", (user, room.id))
+        return room._replace(label=listing.label, hidden=listing.hidden)
 
     def _stored(self, batch: list[Append], rooms: dict[str, RoomRow]) -> dict[tuple[str, str], Appended]:
         """Which keys of the batch have an event already."""

@@ -9,7 +9,8 @@ begin with the time are added at its end, a page for many events; random keys co
 against 1.7 KB written per event in one busy room, batches of 50). ``events_by_kind`` finds messages however
 rare they are among other events, for a page written per room and commit. ``rooms.active_at_ms`` is written
 when it is `ACTIVE_STEP_MS` old, not with each batch, which then touches no page of ``rooms``. ``rooms.first``
-is the oldest ``seq`` kept. ``events_by_target`` has a row for those few events that are about another one.
+is the oldest ``seq`` kept, ``rooms.state`` what has to be known of the events before it. ``events_by_target``
+has a row for those few events that are about another one.
 """
 
 import os
@@ -42,7 +43,6 @@ Sync = Literal["full", "normal"]
 APPLICATION_ID = 0x7472696F
 """The letters "trio", at offset 68 of the file: says whose database this is."""
 
-
 ACTIVE_STEP_MS = 60_000
 """How far ``rooms.active_at_ms`` may be behind the room's last event."""
 
@@ -64,7 +64,26 @@ _EVENTS_BY_TARGET = """
 CREATE INDEX events_by_target ON events (room, target, seq) WHERE target IS NOT NULL;
 """
 
-MIGRATIONS = (f"ALTER TABLE events ADD COLUMN target INTEGER; {_EVENTS_BY_TARGET} {_MARKS}",)
+_ROOMS_BY_ACTIVITY = """
+CREATE INDEX rooms_by_activity ON rooms (hidden, active_at_ms);
+"""
+_ROOM_USERS = """
+CREATE TABLE room_users (
+    user TEXT NOT NULL,
+    room INTEGER NOT NULL REFERENCES rooms,
+    PRIMARY KEY (user, room)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS = (
+    f"ALTER TABLE events ADD COLUMN target INTEGER; {_EVENTS_BY_TARGET} {_MARKS}",
+    f"""
+    ALTER TABLE rooms ADD COLUMN label TEXT NOT NULL DEFAULT '';
+    ALTER TABLE rooms ADD COLUMN hidden INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE rooms ADD COLUMN state TEXT;
+    DROP INDEX rooms_by_activity; {_ROOMS_BY_ACTIVITY} {_ROOM_USERS}
+    """,
+)
 """What makes a file of format 1 one of format 2, and so on. None of it may take long in a large file."""
 
 VERSION = 1 + len(MIGRATIONS)
@@ -76,9 +95,12 @@ CREATE TABLE rooms (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     first INTEGER NOT NULL DEFAULT 1,
-    active_at_ms INTEGER NOT NULL
+    active_at_ms INTEGER NOT NULL,
+    label TEXT NOT NULL DEFAULT '',
+    hidden INTEGER NOT NULL DEFAULT 0,
+    state TEXT
 );
-CREATE INDEX rooms_by_activity ON rooms (active_at_ms);
+{_ROOMS_BY_ACTIVITY}
 CREATE TABLE events (
     room INTEGER NOT NULL REFERENCES rooms,
     seq INTEGER NOT NULL,
@@ -93,6 +115,7 @@ CREATE UNIQUE INDEX events_by_key ON events (key, room) WHERE key IS NOT NULL;
 CREATE INDEX events_by_kind ON events (room, kind, seq);
 {_EVENTS_BY_TARGET}
 {_MARKS}
+{_ROOM_USERS}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 """

@@ -36,7 +36,9 @@ SELECT json_group_array(json_array(name, first, head, at_ms)) FROM (
 """
 
 _DELETE = "DELETE FROM events WHERE room = ? AND seq < ?"
-_UPDATE = "UPDATE rooms SET first = ?, active_at_ms = max(active_at_ms, ?) WHERE id = ?"
+_UPDATE = """
+UPDATE rooms SET first = ?, active_at_ms = max(active_at_ms, ?), state = coalesce(?, state) WHERE id = ?
+"""
 
 
 def list_kept(connection: sqlite3.Connection, after: str, limit: int) -> list[Kept]:
@@ -45,15 +47,15 @@ def list_kept(connection: sqlite3.Connection, after: str, limit: int) -> list[Ke
     return [Kept(*row) for row in _decode_kept(found)]
 
 
-def remove(connection: sqlite3.Connection, room: int, first: int, last_ms: int) -> None:
-    """Remove the events of ``room`` before ``first``, and say so in its row.
+def remove(connection: sqlite3.Connection, room: int, first: int, last_ms: int, state: str | None) -> None:
+    """Remove the events of ``room`` before ``first``, and say so in its row, with ``state`` if there is one.
 
     ``last_ms``: the last event's time, if that is among them: the room's time must not go back.
     """
     with without_sync(connection):
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_DELETE, (room, first))
-        connection.execute(_UPDATE, (first, last_ms, room))
+        connection.execute(_UPDATE, (first, last_ms, state, room))
         connection.execute("COMMIT")
 
 
