@@ -8,9 +8,13 @@ import importlib.util
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
+from swarmlib.mix import KINDS, Mix, MixError, parse_mix
+from swarmlib.scenario import Scenario, ScenarioError, load
+from swarmlib.scenario import names as scenario_names
 from swarmlib.settings import CONTENTS, PROTOCOLS, Settings, SettingsError, guess_protocol, parse_url
 from swarmlib.tls import context_trusting
 
@@ -24,6 +28,8 @@ examples:
   swarm.py http://127.0.0.1:8080 --clients 100 --rate 50
   swarm.py ws://127.0.0.1:8080/relay --clients 500 --senders 50 --window 1 --json result.json
   swarm.py http://127.0.0.1:8080 --clients 1000 --rooms 100 --rate 500 --verify --source-ips 20
+  swarm.py http://127.0.0.1:8080 --scenario classroom --plot classroom.html
+  swarm.py http://127.0.0.1:8080 --mix talker=5,lurker=20,flapping=5,slow=2 --rate 20
 """
 
 
@@ -51,6 +57,18 @@ def parser() -> argparse.ArgumentParser:
         choices=PROTOCOLS,
         help="default: chat for / and /ws, relay for /relay..., else plain (broadcast)",
     )
+    add(
+        "--scenario",
+        metavar="NAME",
+        help=f"a ready load ({', '.join(scenario_names())}) or a .toml file; other options win over it",
+    )
+    add(
+        "--mix",
+        metavar="KIND=N,...",
+        help=f"clients by persona, instead of --clients, --senders and --frozen: {', '.join(KINDS)};"
+        " implies --verify",
+    )
+    add("--scale", type=float, default=1.0, metavar="F", help="so many times the clients, rooms and rate")
     add("--clients", type=int, default=100, metavar="N", help="connections (default 100)")
     add("--rooms", type=int, default=1, metavar="M", help="rooms that they are spread over (default 1)")
     add(
@@ -106,6 +124,22 @@ def parser() -> argparse.ArgumentParser:
         help="seconds at most for the frozen ones to get everything (default 60)",
     )
     add(
+        "--slow-bytes", type=int, default=8192, metavar="B", help="bytes per second of a slow reader"
+        " (default 8192)",
+    )  # fmt: skip
+    add(
+        "--spam-rate", type=float, default=100.0, metavar="R",
+        help="messages per second of each spammer (default 100)",
+    )  # fmt: skip
+    add(
+        "--flap",
+        type=float,
+        default=5.0,
+        metavar="S",
+        help="seconds that a flapping client stays (default 5)",
+    )
+    add("--storm", type=float, default=10.0, metavar="S", help="seconds between two storms (default 10)")
+    add(
         "--verify",
         action="store_true",
         help="check every delivery to every client: gaps, duplicates, order, acks",
@@ -147,41 +181,81 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def settings_from(arguments: argparse.Namespace) -> Settings:
+def parse(argv: list[str]) -> tuple[argparse.Namespace, Scenario | None]:
+    """The command line, on top of the scenario that it names."""
+    made = parser()
+    arguments = made.parse_args(argv)
+    if arguments.scenario is None:
+        return arguments, None
+    try:
+        scenario = load(arguments.scenario, made)
+    except ScenarioError as error:
+        raise SettingsError(f"--scenario: {error}") from None
+    made.set_defaults(**scenario.options)
+    return made.parse_args(argv), scenario
+
+
+def settings_from(arguments: argparse.Namespace, scenario: Scenario | None = None) -> Settings:
     """The settings that the command line means; `SettingsError` if they contradict each other."""
     target = parse_url(arguments.url)
     if arguments.rate is not None and arguments.window is not None:
         raise SettingsError("--rate and --window: an open loop or a closed one, not both")
     is_closed = arguments.window is not None
     rate = None if is_closed else 20.0 if arguments.rate is None else arguments.rate
-    senders = arguments.senders if arguments.senders is not None else 1 if is_closed else arguments.clients
-    processes = arguments.processes or max(1, min(os.cpu_count() or 1, 8, arguments.clients))
+    mix = _mix(arguments, scenario)
+    counts = _counts(arguments, mix, is_closed=is_closed)
+    if rate is not None:
+        rate *= arguments.scale
+    processes = arguments.processes or max(1, min(os.cpu_count() or 1, 8, counts["clients"]))
     given = {"room": arguments.room} if arguments.room else {}
     return Settings(
         target=target,
         protocol=arguments.protocol or guess_protocol(target.path),
-        senders=senders,
         rate=rate,
         window=arguments.window if is_closed else 1,
         processes=processes,
-        verify=arguments.verify or arguments.resume,
+        mix=mix,
+        verify=arguments.verify or arguments.resume or mix.members > 0,
+        **counts,
         **given,
         **{
             name: getattr(arguments, name)
             for name in (
-                "clients", "rooms", "size", "duration", "warmup", "grace", "ramp", "sample", "spin",
-                "source_ips", "server_pid", "ca", "content", "deflate", "frozen",
-                "thaw", "resume",
+                "size", "duration", "warmup", "grace", "ramp", "sample", "spin", "source_ips", "server_pid",
+                "ca", "content", "deflate", "thaw", "resume", "slow_bytes", "spam_rate", "flap", "storm",
             )
         },
     )  # fmt: skip
 
 
+def _mix(arguments: argparse.Namespace, scenario: Scenario | None) -> Mix:
+    if not 0 < arguments.scale <= 1000:
+        raise SettingsError(f"--scale: above 0, at most 1000, not {arguments.scale:g}")
+    if arguments.mix is None:
+        mix = Mix() if scenario is None else scenario.mix
+    else:
+        try:
+            mix = parse_mix(arguments.mix)
+        except MixError as error:
+            raise SettingsError(f"--mix: {error}") from None
+    return mix.scaled(arguments.scale)
+
+
+def _counts(arguments: argparse.Namespace, mix: Mix, *, is_closed: bool) -> dict[str, int]:
+    """``clients``, ``senders``, ``frozen`` and ``rooms``."""
+    rooms = max(1, round(arguments.rooms * arguments.scale))
+    if mix.members:
+        return {"clients": mix.members, "senders": mix.senders, "frozen": mix.frozen, "rooms": rooms}
+    clients = round(arguments.clients * arguments.scale)
+    senders = arguments.senders if arguments.senders is not None else 1 if is_closed else clients
+    return {"clients": clients, "senders": senders, "frozen": arguments.frozen, "rooms": rooms}
+
+
 def main(argv: list[str]) -> int:
     """Run the swarm as ``argv`` says; the exit status."""
-    arguments = parser().parse_args(argv)
     try:
-        settings = settings_from(arguments)
+        arguments, scenario = parse(argv)
+        settings = settings_from(arguments, scenario)
         for option in ("json", "plot"):
             _check_writable(option, getattr(arguments, option))
         _check_certificates(settings.ca)
@@ -195,6 +269,9 @@ def main(argv: list[str]) -> int:
     from swarmlib.coordinator import Coordinator, SwarmError
     from swarmlib.report import make_progress, print_result
 
+    if scenario is not None and not arguments.quiet:
+        advice = f" (a server for it: {scenario.server})" if scenario.server else ""
+        print(f"{scenario.name}: {scenario.about}{advice}", file=sys.stderr)
     progress = make_progress(settings, quiet=arguments.quiet)
     try:
         with progress:
@@ -214,10 +291,11 @@ def is_bad(result: dict[str, Any]) -> bool:
 
 def describe(settings: Settings) -> dict[str, Any]:
     """The settings as plain data."""
-    names = [name for name in Settings.__dataclass_fields__ if name != "target"]
+    names = [name for name in Settings.__dataclass_fields__ if name not in ("target", "mix")]
     return {
         "url": f"{'wss' if settings.target.tls else 'ws'}://{settings.target.authority}{settings.target.path}",
         "loop": "closed" if settings.rate is None else "open",
+        "mix": asdict(settings.mix) if settings.is_mixed else None,
     } | {name: getattr(settings, name) for name in names}
 
 

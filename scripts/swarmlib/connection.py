@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from swarmlib.deflate import DeflatingFrameMaker, Inflater
 from swarmlib.frames import Block, Frame, FrameMaker
-from swarmlib.poller import EpollPoller, SelectorPoller
+from swarmlib.mix import STINGY
+from swarmlib.poller import EpollPoller, SelectorPoller, Unwatched
 from swarmlib.tls import Tls
 from swarmlib.verify import AckBook, SenderTranscript, SeqTranscript
 
@@ -78,14 +79,17 @@ class Connection:
         "acks",
         "book",
         "client",
+        "comes_back",
         "epoch",
         "fd",
         "frames",
         "inflater",
         "is_frozen",
+        "is_late",
         "is_sender",
         "is_watched",
         "key",
+        "kind",
         "large",
         "message",
         "opened_at",
@@ -108,7 +112,7 @@ class Connection:
         "unacked",
     )
 
-    def __init__(self, client: int, room: RoomView, poller: EpollPoller | SelectorPoller) -> None:
+    def __init__(self, client: int, room: RoomView, poller: EpollPoller | SelectorPoller | Unwatched) -> None:
         self.client = client
         self.room = room
         self.poller = poller
@@ -129,7 +133,14 @@ class Connection:
         self.inflater: Inflater | None = None
         """If compression was agreed."""
         self.is_watched = False
+        self.kind = "lurker"
+        """Which persona this is: of `mix.KINDS`."""
         self.is_frozen = False
+        """Reads nothing while the load runs."""
+        self.is_late = False
+        """Gets its deliveries late by its own doing: they are not timed."""
+        self.comes_back = False
+        """When its connection ends, it opens another one."""
         self.tag = b""
         self.received = self.returned = self.sent = self.acks = 0
         self.unacked: dict[int, int] = {}
@@ -149,7 +160,7 @@ class Connection:
         self.sock = sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self.is_frozen:
+        if self.kind in STINGY:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, FROZEN_BUFFER_BYTES)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET_SEGMENT_BYTES)
         self.fd = sock.fileno()
@@ -216,6 +227,11 @@ class Connection:
         """Read again, as fast as any other."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, THAWED_BUFFER_BYTES)
         self.poller.watch(self.fd, events)
+
+    def pace(self, limit: int | None) -> None:
+        """From now on, take at most ``limit`` bytes in one read; None: whatever is there."""
+        receive = self.sock.recv_into
+        self.receive = receive if limit is None else lambda view: receive(view[:limit])
 
     def close(self) -> None:
         """Close the socket at once."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
 
+from swarmlib import personas
 from swarmlib.process_stats import process_stats
 from swarmlib.returning import merged
 from swarmlib.settings import Settings
@@ -249,11 +250,16 @@ class Coordinator:
             },
             "timeline": self.timeline,
         }
-        if self.settings.resume:
+        if self.settings.resume or self.settings.is_mixed:
             records = [part["returns"] for part in done]
             result["returns"] = {"not_sent": unsent} | merged(records, int(self._start * 1e9))
             if away := result["returns"]["still_away"]:
                 result["errors"]["clients that did not come back"] = away
+        if self.settings.is_mixed:
+            found = personas.merged([part["personas"] for part in done])
+            if "spammer" in found:
+                found["spammer"]["told_off"] = sum(part["told_off"] for part in done)
+            result["personas"] = found
         if self.settings.frozen:
             result["frozen"] = thawed(self.settings.frozen, done)
         if self.settings.deflate:

@@ -11,6 +11,8 @@ class Counts:
     def __init__(self) -> None:
         self.deliveries = self.sends = self.acks = self.received_bytes = self.reads = self.signals = 0
         self.unsent = self.lagging = 0
+        self.told_off = 0
+        """Errors that spammers were answered with."""
         self.opened = self.opened_plain_bytes = 0
         """Compressed deliveries that were looked into, and what they would take uncompressed."""
         self.idle_ns = 0

@@ -269,6 +269,27 @@ class FrameMaker:
         return self._head + (int.from_bytes(payload) ^ self._mask).to_bytes(self._size)
 
 
+class FragmentMaker(FrameMaker):
+    """The same in fragments of a few bytes: three of payload for each nine on the wire."""
+
+    __slots__ = ("_opcode",)
+    PIECE = 3
+
+    def __init__(self, size: int, opcode: int = TEXT) -> None:
+        super().__init__(size, opcode)
+        self._opcode = opcode
+
+    def frame(self, payload: bytes) -> bytes:
+        """``payload`` as one message, unmasked in effect: its masking keys are zeros."""
+        pieces = [payload[at : at + self.PIECE] for at in range(0, len(payload), self.PIECE)]
+        last = len(pieces) - 1
+        parts = []
+        for number, piece in enumerate(pieces):
+            first = (0 if number else self._opcode) | (_FIN if number == last else 0)
+            parts.append(bytes((first, 0x80 | len(piece))) + bytes(4) + piece)
+        return b"".join(parts)
+
+
 def client_frame(payload: bytes, opcode: int = TEXT, key: bytes = b"") -> bytes:
     """``payload`` as one masked frame; ``key`` are the four masking bytes, random if left out."""
     return FrameMaker(len(payload), opcode, key).frame(payload)

@@ -64,7 +64,7 @@ class Opener:
         self._on_open = on_open
         self._send = send
         family, _, _, _, address = self._resolve()
-        self._family, self._address = family, address
+        self.family, self.address = family, address
         self._tls = context_trusting(settings.ca) if settings.target.tls else None
         self._buffer = memoryview(bytearray(256 * 1024))
         self._began = time.monotonic()
@@ -95,7 +95,7 @@ class Opener:
         """Begin to open a connection."""
         connection.opened_at = time.monotonic_ns()
         try:
-            connection.connect(self._address, self._family, self.settings.source_address(connection.client))
+            connection.connect(self.address, self.family, self.settings.source_address(connection.client))
         except OSError as error:
             raise self._failure(error) from None
         self.opening[connection.fd] = connection

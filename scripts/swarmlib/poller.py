@@ -81,6 +81,19 @@ class SelectorPoller:
         self._selector.close()
 
 
+class Unwatched:
+    """For a connection that nobody waits for: what is to be read of it is read by the clock, or never."""
+
+    def watch(self, fd: int, events: int) -> None:
+        """Nothing."""
+
+    def change(self, fd: int, events: int) -> None:
+        """Nothing."""
+
+    def forget(self, fd: int) -> None:
+        """Nothing."""
+
+
 def _to_selector(events: int) -> int:
     return (selectors.EVENT_READ if events & READ else 0) | (selectors.EVENT_WRITE if events & WRITE else 0)
 

@@ -103,6 +103,12 @@ class Protocol:
         before, after = (part.replace(b"%", b"%%") for part in self.envelope(room))
         return [before + text + after for text in texts]
 
+    def spam(self, room: int) -> bytes:
+        """A message of the usual size that nobody waits for: it has no sender, number and time."""
+        before, after = self.envelope(room)
+        text = b'"spam"' if self.settings.content == "talk" and not self.has_acks else b"spam"
+        return before + text.ljust(self.settings.size) + after
+
     def stamps(self, block: Block) -> list[tuple[Any, ...]]:
         """(sender, number, time) of each of this swarm's messages in ``block``: the quick look."""
         return [tuple(map(int, found)) for found in _STAMP.findall(block.data)]
@@ -172,6 +178,10 @@ class Chat(Protocol):
             before, after = b'{"op":"say","room":' + name + b',"text":"', b'","id":"s%05d.%08d"}'
             self._templates[room] = [before + text + after for text in texts]
         return self._templates[room]
+
+    def spam(self, room: int) -> bytes:
+        text = "spam".ljust(self.settings.size, ".")
+        return json.dumps({"op": "say", "room": self.settings.room_name(room), "text": text}).encode()
 
     def events(self, block: Block) -> list[tuple[Any, ...]]:
         return [_chat_event(payload) for payload in block.payloads()]

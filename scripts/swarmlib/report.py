@@ -109,6 +109,7 @@ def result_lines(settings: Settings, result: dict[str, Any]) -> list[str]:
         away, peak = found["away_s"], found["peak_attempts_per_s"]
         detail = f"away {away['p50']:.1f} s, at most {away['most']:.1f} s; {peak} tries in the fullest second"
         lines.append(_row("came back", f"{found['returned']:,}", detail))
+    lines += _persona_lines(result.get("personas") or {})
     if found := result.get("frozen"):
         within = "" if found["seconds"] is None else f" within {found['seconds']:g} s"
         lines.append(_row("frozen", f"{found['count']:,}", f"{found['whole']:,} got everything{within}"))
@@ -125,6 +126,29 @@ def result_lines(settings: Settings, result: dict[str, Any]) -> list[str]:
     lines += [f"warning: {warning}" for warning in result["warnings"]]
     if not settings.verify:
         lines.append("counted, not verified: --verify checks each delivery")
+    return lines
+
+
+def _persona_lines(personas: dict[str, Any]) -> list[str]:
+    lines = []
+    for kind, found in personas.items():
+        detail = ""
+        if "dropped" in found:
+            detail = f"lost {found['dropped']:,} connections by their own doing"
+        elif "sent" in found:
+            detail = f"sent {found['sent']:,} beyond the rate, told off {found['told_off']:,} times"
+        elif "let_go_s" in found:
+            times = found["let_go_s"]
+            detail = f"the server let {len(times)} of them go" + (
+                f", after {min(times):g} to {max(times):g} s" if times else ""
+            )
+        elif "ends" in found:
+            times = [seconds for seconds, _ in found["ends"]]
+            how = ", ".join(sorted({how for _, how in found["ends"]}))
+            detail = f"ended {len(times)} times" + (
+                f", after {min(times):g} to {max(times):g} s: {how}" if times else ""
+            )
+        lines.append(_row(kind.replace("_", " "), f"{found['count']:,}", detail))
     return lines
 
 

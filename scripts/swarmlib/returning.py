@@ -36,8 +36,8 @@ class Returns:
         self._away_s: list[float] = []
         self._late_s: list[float] = []
 
-    def lost(self, connection: Connection, reason: str) -> None:
-        """A member's connection ended."""
+    def lost(self, connection: Connection, reason: str, *, at_once: bool = False) -> None:
+        """A member's connection ended; whether it tries again ``at_once``, without minding anybody."""
         now = time.monotonic_ns()
         self.losses[reason] += 1
         self.away[connection] = now
@@ -45,7 +45,7 @@ class Returns:
         if after is not None:
             self._waits_s.append(after)
             self._promised[connection] = now + int(after * _S)
-        self._schedule(connection, now, after)
+        self._schedule(connection, now, 0.0 if at_once else after)
 
     def failed(self, connection: Connection, reason: str, retry_after: float | None) -> None:
         """An attempt to come back was refused."""

@@ -9,7 +9,7 @@ import time
 
 from swarmlib.connection import Connection, State
 from swarmlib.counts import Counts
-from swarmlib.frames import FrameMaker
+from swarmlib.frames import FragmentMaker, FrameMaker
 from swarmlib.protocol import Protocol
 
 MAX_SENDS_PER_TURN = 256
@@ -27,7 +27,8 @@ class Schedule:
         self._has_acks = protocol.has_acks
         for sender in senders:
             sender.message = protocol.message_maker(sender.client)
-            sender.frames = FrameMaker(len(sender.message(0, 0)), protocol.opcode)
+            make = FragmentMaker if sender.kind == "fragments" else FrameMaker
+            sender.frames = make(len(sender.message(0, 0)), protocol.opcode)
 
     def start(self, at_ns: int) -> None:
         """Begin; the first message is due at ``at_ns``."""

@@ -10,6 +10,8 @@ import secrets
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from swarmlib.mix import Mix
+
 PROTOCOLS = ("chat", "relay", "plain", "echo", "socketio", "mqtt", "nats", "xmpp")
 BINARY_PROTOCOLS = ("mqtt", "nats")
 _PATHS = {"/socket.io": "socketio", "/mqtt": "mqtt", "/nats": "nats", "/xmpp-websocket": "xmpp"}
@@ -104,6 +106,16 @@ class Settings:
     warmup: float = 1.0
     grace: float = 5.0
     ramp: float = 0.0
+    mix: Mix = field(default_factory=Mix)
+    """Personas, if the clients are not just senders, frozen ones and the rest."""
+    slow_bytes: int = 8192
+    """What a slow reader reads in a second."""
+    spam_rate: float = 100.0
+    """Messages that a spammer sends in a second."""
+    flap: float = 5.0
+    """Seconds that a flapping client stays, on average."""
+    storm: float = 10.0
+    """Seconds between two storms."""
     frozen: int = 0
     """The last so many clients read nothing while the load runs; afterwards they must get everything."""
     thaw: float = 60.0
@@ -138,6 +150,10 @@ class Settings:
         check("ramp", 0, 86_400)
         check("frozen", 0, self.clients - self.senders)
         check("thaw", 0, 3600)
+        check("slow_bytes", 100, 1 << 30)
+        check("spam_rate", 1, 100_000)
+        check("flap", 0.1, 86_400)
+        check("storm", 0.5, 86_400)
         check("size", MIN_SIZE, MAX_SIZE)
         check("processes", 1, self.clients)
         check("sample", 0, 1)
@@ -156,6 +172,8 @@ class Settings:
             raise SettingsError(f"--room: 1 to 40 ASCII letters, digits, '-', '_' or '.', not {self.room!r}")
         if self.resume and self.protocol != "chat":
             raise SettingsError("--resume: only the chat can be resumed")
+        if self.target.tls and self.mix.slow:
+            raise SettingsError("--mix: slow readers only without TLS, whose records come whole")
         if self.source_ips and not self.target.is_loopback:
             raise SettingsError("--source-ips: for a server on the loopback network only")
 
@@ -167,9 +185,18 @@ class Settings:
         """The name of room number ``room``: the same one in every process of this run."""
         return f"{self.room}-{room}"
 
-    def is_frozen(self, client: int) -> bool:
-        """Whether ``client`` is one that reads nothing while the load runs."""
-        return client >= self.clients - self.frozen
+    @property
+    def is_mixed(self) -> bool:
+        """Whether there are personas."""
+        return self.mix.members > 0
+
+    def kind_of(self, client: int) -> str:
+        """Which persona ``client`` is."""
+        if self.is_mixed:
+            return self.mix.kind_of(client)
+        if client >= self.clients - self.frozen:
+            return "frozen"
+        return "talker" if client < self.senders else "lurker"
 
     @property
     def members_per_room(self) -> float:

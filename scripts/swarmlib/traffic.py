@@ -138,7 +138,11 @@ class Traffic:
     def joined(self, connection: Connection, head: int) -> None:
         """``connection`` is a member from ``head`` on: begin its transcript."""
         connection.state = State.READY
-        if connection.transcript is not None:
+        if connection.kind == "half_open":
+            pass  # what it would have seen is nobody's business
+        elif isinstance(connection.transcript, SenderTranscript):
+            connection.transcript.interrupt(self.findings)
+        elif connection.transcript is not None:
             pass  # it goes on where it was
         elif self.settings.verify or connection.is_frozen:
             if self.protocol.has_acks:
@@ -184,7 +188,7 @@ class Traffic:
                 if verify and self.protocol.has_acks:
                     block.span = ascending_span(events)
                     self._agreement(connection.room).see(events)
-            for event in () if connection.is_frozen else events:
+            for event in () if connection.is_late else events:
                 stamp = event[2]
                 if begin <= stamp < end:
                     latencies[(now - stamp) // 1000] += 1
@@ -257,7 +261,7 @@ class Traffic:
             self.counts.lagging += 1
         elif op == "gap":
             self.findings["gaps told by the server"] += 1
-        elif op == "bye" and self.settings.resume:
+        elif op == "bye" and connection.comes_back:
             after = reply.get("retry_after")
             connection.retry_after = float(after) if isinstance(after, int | float) else None
         elif op == "bye":
@@ -296,6 +300,9 @@ class Traffic:
     def _error(self, connection: Connection, reply: dict[str, Any]) -> None:
         if connection.state is State.JOINING:
             self._on_lost(connection, f"join refused: {reply.get('code')}: {reply.get('message')}")
+            return
+        if connection.kind == "spammer":
+            self.counts.told_off += 1
             return
         self.counts.errors[f"error {reply.get('code')}: {reply.get('message')}"] += 1
         if connection.unacked.pop(message_number(reply.get("re")), None) is not None:

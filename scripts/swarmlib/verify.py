@@ -97,10 +97,12 @@ class SeqTranscript:
 class SenderTranscript:
     """One member's view of a room in which only each sender's own messages are numbered."""
 
-    __slots__ = ("sequences",)
+    __slots__ = ("is_late", "sequences")
 
-    def __init__(self, head: int = 0) -> None:
+    def __init__(self) -> None:
         self.sequences: dict[int, Sequence] = {}
+        self.is_late = False
+        """Not there from the beginning: a sender's first message that came is the first that counts."""
 
     def see(self, events: list[tuple[Any, ...]], span: tuple[int, int] | None = None) -> None:
         """Take delivered events, in order."""
@@ -111,12 +113,31 @@ class SenderTranscript:
                 continue
             sequence = sequences.get(sender)
             if sequence is None:
-                sequence = sequences[sender] = Sequence(0)
+                sequence = sequences[sender] = Sequence(event[1] if self.is_late else 0)
             sequence.see(event[1])
+
+    def interrupt(self, findings: Findings) -> None:
+        """The member was away for a while: count what it had seen until then, and begin anew."""
+        for sequence in self.sequences.values():
+            findings.add_sequence(sequence, sequence.expected)
+        self.sequences = {}
+        self.is_late = True
+
+    def lacks(self, ends: dict[int, int]) -> bool:
+        """Whether some sender's last message before its number in ``ends`` is still to come."""
+        for sender, end in ends.items():
+            sequence = self.sequences.get(sender)
+            if sequence is None and not self.is_late:
+                return True
+            if sequence is not None and sequence.expected < end:
+                return True
+        return False
 
     def finish(self, ends: dict[int, int], head: int, findings: Findings) -> None:
         """Every sender's messages up to its number in ``ends`` must have come."""
         for sender, end in ends.items():
+            if self.is_late and sender not in self.sequences:
+                continue
             findings.add_sequence(self.sequences.pop(sender, Sequence(0)), end)
         for sequence in self.sequences.values():  # a sender of another room
             findings["strangers"] += sequence.expected - len(sequence.missing)

@@ -20,8 +20,11 @@ from swarmlib.adapters import make_protocol
 from swarmlib.connection import Connection, RoomView, State
 from swarmlib.counts import Counts
 from swarmlib.deflate import DeflatingFrameMaker
+from swarmlib.dripper import Dripper
 from swarmlib.frames import CLOSE, client_frame
+from swarmlib.mix import RETURNING, TIMED
 from swarmlib.opener import Opener, OpenError
+from swarmlib.personas import Personas
 from swarmlib.poller import MAX_READY, READ, WRITE, make_poller
 from swarmlib.process_stats import process_stats
 from swarmlib.protocol import Position, sender_tag
@@ -29,7 +32,7 @@ from swarmlib.returning import Returns
 from swarmlib.sending import NEVER, make_schedule
 from swarmlib.settings import Settings
 from swarmlib.traffic import Traffic
-from swarmlib.verify import Findings
+from swarmlib.verify import Findings, SenderTranscript
 
 TICK_S = 0.5
 _S = 1_000_000_000
@@ -112,7 +115,11 @@ class Worker:
             window=settings.window,
             total=settings.senders,
         )
-        self.returns = Returns(index) if settings.resume else None
+        self.returns = Returns(index)
+        self.personas = Personas(
+            settings, self.protocol, self.clients, self._make_drippers(index),
+            poller=self.poller, drop=self._drop, read=self.traffic.read, send=self._send, seed=index,
+        )  # fmt: skip
         self.ready = 0
         self.start_ns = 0
         self.is_stopped = False
@@ -140,13 +147,25 @@ class Worker:
             connection.is_watched = int((place + 1) * share) > int(place * share) or (
                 share > 0 and place == len(mine) // 2
             )
-            if settings.is_frozen(client):
-                connection.is_frozen = connection.is_watched = True
+            connection.kind = settings.kind_of(client)
+            connection.is_frozen = connection.kind == "frozen"
+            connection.is_late = connection.kind not in TIMED
+            connection.comes_back = settings.resume or (settings.is_mixed and connection.kind in RETURNING)
+            connection.is_watched = connection.is_watched or connection.is_frozen
             if client < settings.senders:
                 connection.is_sender = True
                 connection.tag = sender_tag(client)
             clients.append(connection)
         return clients
+
+    def _make_drippers(self, index: int) -> list[Dripper]:
+        number = self.settings.mix.slow_handshake
+        mine = range(index, number, self.settings.processes)
+        target = self.settings.target
+        return [
+            Dripper(self.opener.address, self.opener.family, target.authority, self.protocol.path(0))
+            for _ in mine
+        ]
 
     def run(self) -> None:
         """All phases, one after the other."""
@@ -169,12 +188,14 @@ class Worker:
         self.counts.window_ns = (begin, end)
         self._defer_reading()
         self.schedule.start(self.start_ns)
+        self.personas.begin(self.start_ns)
         self._run_until(begin)
         first = self._snapshot()
         self._run_until(end)
         last = self._snapshot()
         self.counts.window_ns = (begin, min(end, time.monotonic_ns()))
         self.schedule.stop()
+        self.personas.end()
         grace_ends = time.monotonic_ns() + int(settings.grace * _S)
         while time.monotonic_ns() < grace_ends and not (self.schedule.is_settled and self._is_complete):
             self._turn(time.monotonic_ns() + _S // 50)
@@ -239,13 +260,22 @@ class Worker:
     @property
     def _is_complete(self) -> bool:
         """Nobody is away."""
-        return self.returns is None or not self.returns.away
+        return not self.returns.away
+
+    def _is_behind(self, client: Connection) -> bool:
+        """Whether something is still to come to ``client``, as far as that can be told."""
+        if client.kind == "half_open":
+            return False
+        if self.settings.is_mixed and self.expected is not None and client.transcript is not None:
+            room = client.room.number
+            if isinstance(client.transcript, SenderTranscript):
+                return client.transcript.lacks(self.expected["senders"].get(room, {}))
+            return client.transcript.seen < int(self.expected["heads"].get(room, 0))
+        return client.received < self._expected(client)
 
     def _has_settled(self, began: int) -> bool:
         waiting = [
-            client
-            for client in self.clients
-            if client.state is State.READY and client.received < self._expected(client)
+            client for client in self.clients if client.state is State.READY and self._is_behind(client)
         ]
         if self.thawed_s is None and not any(client.is_frozen for client in waiting):
             self.thawed_s = round((time.monotonic_ns() - began) / 1e9, 3)
@@ -286,7 +316,9 @@ class Worker:
             },
             "findings": dict(+findings),
             "errors": dict(self.counts.errors),
-            "returns": None if self.returns is None else self.returns.record(),
+            "returns": self.returns.record(),
+            "personas": self.personas.record(),
+            "told_off": self.counts.told_off,
             "unsent": self.counts.unsent,
             "signals": self.counts.signals,
             "opened": (self.counts.opened, self.counts.opened_plain_bytes),
@@ -295,6 +327,8 @@ class Worker:
 
     def _finish(self, client: Connection, findings: Findings) -> None:
         """What the client's deliveries show in the end."""
+        if client.kind == "half_open":
+            return
         expected = self.expected or {"rooms": {}, "senders": {}, "heads": {}}
         room = client.room.number
         if client.transcript is not None:
@@ -314,6 +348,7 @@ class Worker:
                 client.close()
         self.poller.close()
         self.sweeper.close()
+        self.personas.close()
 
     # --- one turn -------------------------------------------------------------------------------------
 
@@ -321,8 +356,7 @@ class Worker:
         """Wait until something is ready or due, at most until the time ``until``, and do it."""
         now = time.monotonic_ns()
         wake = min(until, self.schedule.next_due(), self._next_sweep, self._next_tick if ticks else until)
-        if self.returns is not None:
-            wake = min(wake, self.returns.next_due() or wake)
+        wake = min(wake, self.personas.next_due(), self.returns.next_due() or wake)
         ready = self.poller.wait(0.0 if self.settings.spin else max(0.0, (wake - now) / 1e9))
         if ready:
             self._read_ready(ready)
@@ -335,9 +369,10 @@ class Worker:
         if now >= self.schedule.next_due():
             for stuck in self.schedule.send_due(now):
                 stuck.poller.change(stuck.fd, READ | WRITE)
-        if self.returns is not None:
-            for connection in self.returns.due(now):
-                self._open(connection, self.opener.start)
+        if now >= self.personas.next_due():
+            self.personas.act(now)
+        for connection in self.returns.due(now):
+            self._open(connection, self.opener.start)
         if ticks and now >= self._next_tick:
             self._next_tick = now + int(TICK_S * _S)
             self.pipe.send(
@@ -414,8 +449,10 @@ class Worker:
     def _ready(self, connection: Connection) -> None:
         self.ready += 1
         self.opener.joined(connection)
-        if self.returns is not None and connection in self.returns.away:
+        if connection in self.returns.away:
             self.returns.back(connection)
+            if connection.kind == "slow":
+                self.personas.slow_down(connection)
             self.returns.resent += len(connection.unacked)
             if connection.unacked and not self.schedule.send_again(connection):
                 connection.poller.change(connection.fd, READ | WRITE)
@@ -425,7 +462,7 @@ class Worker:
         try:
             step(connection)
         except OpenError as error:
-            if self.returns is None or connection not in self.returns.away:
+            if connection not in self.returns.away:
                 raise
             self.opener.abandon(connection)
             self.returns.failed(connection, str(error), error.retry_after)
@@ -437,14 +474,26 @@ class Worker:
             self.ready -= 1
         self.connections.pop(connection.fd, None)
         self.opener.opening.pop(connection.fd, None)
-        connection.poller.forget(connection.fd)
-        connection.close()
-        if self.returns is None or not self.start_ns:
+        self._close(connection)
+        if not (connection.comes_back and self.start_ns):
             self.counts.errors[reason] += 1
         elif connection in self.returns.away:
             self.returns.failed(connection, reason, connection.retry_after)
         else:
             self.returns.lost(connection, reason)
+
+    def _close(self, connection: Connection) -> None:
+        connection.poller.forget(connection.fd)
+        connection.close()
+        if connection.kind == "slow":
+            connection.poller = self.poller
+
+    def _drop(self, connection: Connection, reason: str, at_once: bool) -> None:
+        """A persona ends its own connection, to come back."""
+        self.ready -= 1
+        del self.connections[connection.fd]
+        self._close(connection)
+        self.returns.lost(connection, reason, at_once=at_once)
 
     def _returned(self, connection: Connection, number: int) -> None:
         if not self.schedule.returned(connection, number):

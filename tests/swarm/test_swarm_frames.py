@@ -79,6 +79,7 @@ class Reader:
         poller.close()
         connection = Connection(client, self.room, poller)
         connection.state = State.READY
+        connection.comes_back = self.settings.resume
         return connection
 
     def feed(self, connection: Connection, pieces: list[bytes]) -> None:
