@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import trio
+from log.redis_server import BINARY, MISSING, RedisServer, running_redis
 
 BOUNDS = {"chat": 3600, "wire": 3600, "conformance": 300, "log": 60}
 """Seconds by folder: virtual ones in the first two, more than any time limit of the server's; real ones in
@@ -59,3 +60,12 @@ def _no_errors(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture)
     yield
     if folder_of(request.node) in QUIET and "errors" not in request.fixturenames:
         assert _errors(caplog) == []
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One for all tests that only use it."""
+    if BINARY is None:
+        pytest.skip(MISSING)
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server

@@ -135,8 +135,8 @@ async def test_the_state_outlives_its_events(
 class Shared(MemoryLog):
     """A log that other nodes append to."""
 
-    def subscribe(self, callback: Any) -> None:
-        self.grown = callback
+    def subscribe(self, follower: Any) -> None:
+        self.grown = follower.behind
 
     async def by_another(self, *batch: Append, tell: bool = True) -> None:
         results = await super().append(batch)

@@ -259,7 +259,7 @@ def test_error_texts_in_the_troubleshooting_are_the_real_ones() -> None:
         "another program does already", "is in use by another trio_chat server",
         "a file that isn't a socket is in the way",
         "is another application's database", "it is not a database", "was written by a newer trio_chat",
-        "the Redis log is not available yet",
+        "a Redis log needs more",
         "Forwarded and X-Forwarded-For name different clients", "Connection: Upgrade is missing",
         "this port speaks plain HTTP, not TLS", "The web client is not built",
     ):  # fmt: skip

@@ -18,7 +18,7 @@ from trio_chat.log.base import (
     Unread,
 )
 
-from .engines import Engine, said, seqs
+from .engines import Engine, Heard, said, seqs
 
 
 async def say(log: EventLog, count: int, *, room: str = "lobby", kind: str = "message") -> None:
@@ -758,9 +758,27 @@ async def test_every_operation_is_a_checkpoint(log: EventLog) -> None:
         assert scope.cancelled_caught
 
 
-async def test_a_single_writer_never_calls_subscribers(log: EventLog) -> None:
-    """Own appends come back from `append`, so a subscriber hears nothing of them."""
-    heard: list[tuple[str, int]] = []
-    log.subscribe(lambda room, head: heard.append((room, head)))
+# --- other nodes ----------------------------------------------------------------------------------------
+
+
+async def test_a_follower_hears_nothing_of_what_is_done_here(log: EventLog) -> None:
+    """Own appends, trims and announcements come back from the calls, so that the follower isn't called."""
+    follower = Heard()
+    log.subscribe(follower)
+    await log.follow("lobby")
     await say(log, 3)
-    assert heard == []
+    await log.trim("lobby", 1, 10)
+    log.announce("lobby", b"here")
+    log.signal("lobby", b"typing")
+    await log.position("lobby")
+    assert log.announced("lobby") == {}
+    log.unfollow("lobby")
+    await say(log, 1)
+    assert follower.heard == []
+
+
+async def test_a_room_can_be_followed_again(log: EventLog) -> None:
+    """Following ends with `unfollow`, and may begin again."""
+    for _ in range(3):
+        await log.follow("lobby")
+        log.unfollow("lobby")

@@ -8,14 +8,15 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from log.redis_server import RedisServer
 from trio_chat.log import open_memory_log, open_sqlite_log
 from trio_chat.log.base import Append, Appended, Event, EventLog, Kept, LogUnavailable
 from trio_chat.log.seams import in_event_loop
 
-from .engines import Clock, Faults
+from .engines import Clock, Faults, RedisEngine
 
 ROOMS = ["a", "b", "ü"]
 KINDS = ["message", "topic", "reacted"]
@@ -144,6 +145,22 @@ def sqlite(path: Path, clock: Clock, faults: Faults) -> AbstractAsyncContextMana
 @given(operations=operations)
 async def test_an_engine_does_what_the_model_does(opener: Any, operations: list[Any]) -> None:
     """Whatever is appended, failed, read and reopened, each answer is the model's."""
+    await compare(opener, operations)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(operations=operations)
+async def test_redis_does_what_the_model_does(redis_server: RedisServer, operations: list[Any]) -> None:
+    """The same, over a real Redis."""
+
+    def redis(path: Path, clock: Clock, faults: Faults) -> AbstractAsyncContextManager[EventLog]:
+        return RedisEngine(redis_server.url, clock, faults).open()
+
+    redis_server.ask("FLUSHALL")
+    await compare(redis, operations)
+
+
+async def compare(opener: Any, operations: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as name:
         model, clock, faults = Model(), Clock(), Faults()
         todo = list(operations)
@@ -152,7 +169,7 @@ async def test_an_engine_does_what_the_model_does(opener: Any, operations: list[
                 await run_until_reopen(log, model, clock, faults, todo)
             if not todo:
                 return
-            model = model if opener is sqlite else Model()
+            model = Model() if opener is memory else model
 
 
 async def run_until_reopen(

@@ -32,8 +32,11 @@ async def test_sqlite_urls_have_three_slashes_and_a_path(
 
 
 @pytest.mark.parametrize(("url", "words"), [
-    ("redis://127.0.0.1:6379/0", "not available yet"),
-    ("rediss://host/0", "not available yet"),
+    ("redis://", "a Redis log is redis://"), ("redis://host/x", "a Redis log is redis://"),
+    ("redis://host:99999", "a Redis log is redis://"), ("redis://host/0?x=1", "a Redis log is redis://"),
+    ("redis://host/0?ca=x", "a Redis log is redis://"),
+    ("rediss://host?ca=/nowhere", "ca: a file with certificates"),
+    ("redis://:secret@host/x", r"^redis://\.\.\.@host/x: a Redis log is"),
     ("", "a log is"), ("sqlite://", "a log is"), ("sqlite:///", "a log is"), ("sqlite://x.db", "a log is"),
     ("x.db", "a log is"), ("memory", "a log is"), ("memory:x", "a log is"),
     ("postgres://host/db", "a log is"),

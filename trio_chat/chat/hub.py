@@ -14,14 +14,15 @@ fan-out (`trio_chat.chat.fanout`). Rules:
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
 
-from ..log.base import Append, Appended, Event, EventLog, LogUnavailable
+from ..log.base import Append, Appended, Event, EventLog, LogUnavailable, Position
 from . import control, limits, opening
+from .elsewhere import Elsewhere
 from .fanout import FanOut
 from .guests import Guests
 from .local import LocalRoom, join
@@ -61,7 +62,8 @@ class Hub:
         self.rng = rng or random.Random()
         self._turns = Turns()
         self.relay = Relay(self._turns)
-        self.signals: Signals = Signals()
+        self.elsewhere = Elsewhere(self)
+        self.signals: Signals = Signals(self.elsewhere.tell_others if log.shared else None)
         self.guests = Guests(log.secret, self.rng, clock)
         self._policy_of = policy_of or (lambda name: RoomPolicy())
         self.retention = Retention(log, policy_of, clock, self.trimmed) if policy_of is not None else None
@@ -94,7 +96,9 @@ class Hub:
             nursery.start_soon(self._turns.run)
             if self.retention is not None:
                 nursery.start_soon(self.retention.run)
-            self.log.subscribe(self._grown_elsewhere)
+            self.log.subscribe(self.elsewhere)
+            if self.log.shared:
+                nursery.start_soon(self.elsewhere.run)
             task_status.started()
             try:
                 await trio.sleep_forever()
@@ -124,13 +128,22 @@ class Hub:
                 continue
             self._opening[name] = trio.Event()
             try:
-                room = await opening.open_room(self.log, name, self._policy_of(name).on_overflow)
+                room = await self._open(name)
                 room.trimmed(self._trimmed.get(name, room.first))
                 self.rooms[name] = room
+                self.elsewhere.opened(room)
             finally:
                 self._trimmed.pop(name, None)
                 self._opening.pop(name).set()
         return room
+
+    async def _open(self, name: str) -> Room:
+        await self.log.follow(name)
+        try:
+            return await opening.open_room(self.log, name, self._policy_of(name).on_overflow)
+        except BaseException:
+            self.log.unfollow(name)
+            raise
 
     def release(self, room: Room) -> None:
         """Forget a room that nobody needs any more; else its senders may have waited for who has left."""
@@ -139,6 +152,8 @@ class Hub:
         if not room.members and not room.pins and not room.pumping and self.rooms.get(room.name) is room:
             del self.rooms[room.name]
             self._growth.pop(room, None)
+            self.elsewhere.closed(room)
+            self.log.unfollow(room.name)
 
     def trimmed(self, name: str, first: int) -> None:
         """The log keeps nothing of this room before ``first`` any more."""
@@ -147,12 +162,45 @@ class Hub:
         elif (room := self.rooms.get(name)) is not None:
             room.trimmed(first)
 
-    def _grown_elsewhere(self, name: str, head: int) -> None:
+    def behind(self, name: str, head: int) -> None:
+        """The log has events up to ``head`` that nobody will bring: members read them."""
         room = self.rooms.get(name)
         if room is not None and head > room.head:
             room.publish(head + 1, [])
-            self._wake_followers(room)
+            self.wake(room)
             self._read_state(room)
+
+    def restart(self, room: Room, position: Position) -> None:
+        """The log has lost events of this room: it begins anew."""
+        room.restart(position)
+        self.wake(room)
+        self._read_state(room)
+
+    def take_in(self, room: Room, events: Sequence[Event]) -> None:
+        """Publish what another node has appended, as far as it is new."""
+        events = [event for event in events if event.seq > room.head]
+        if not events:
+            return
+        counted = events[0].seq == room.head + 1 and not room.state_is_behind
+        for event in events:
+            if event.kind == "message":
+                opening.remember(room, event)
+            elif event.kind in control.KINDS and counted:
+                room.fold(event)
+        self._publish(room, events[0].seq, [room.encode_event(event) for event in events])
+        if not counted and room.head >= events[-1].seq:
+            self._read_state(room)
+
+    def _publish(self, room: Room, first: int, frames: list[bytes]) -> None:
+        """Hand committed events to a room, whatever of them it has already and whatever is missing before."""
+        hole = first > room.head + 1
+        if room.take(first, frames, may_wait=self.log.shared):
+            if hole or room.head >= first + len(frames):  # some that had come early were published too
+                self._read_state(room)
+            self.fan_out.deliver(room)
+            self.wake(room)
+        if room.has_hole:
+            self.elsewhere.has_hole(room)
 
     def _read_state(self, room: Room) -> None:
         """Have the state brought to the head from the log: something before it was not seen here."""
@@ -301,18 +349,15 @@ class Hub:
         writes = 0
         for room, run in runs.items():
             self.events += len(run)
-            hole = run[0][0] != room.head + 1
-            room.publish(run[0][0], [data for _, data in run])
-            if hole or room in uncounted:
+            self._publish(room, run[0][0], [data for _, data in run])
+            if room in uncounted and room.head >= run[-1][0]:
                 self._read_state(room)
             writes += len(room.members)
-            self.fan_out.deliver(room)
-            self._wake_followers(room)
             if writes > 500:
                 writes = 0
                 await trio.lowlevel.checkpoint()
         for room, seq in stored_before.items():  # by a commit that took effect although it failed
-            self._grown_elsewhere(room.name, seq)
+            self.behind(room.name, seq)
         for pending in batch:
             self._unpin(pending.room)
 
@@ -422,7 +467,8 @@ class Hub:
                 logger.warning("the log can't be read: %s", error)
                 await trio.sleep(_RETRY_READ_SECONDS)
 
-    def _wake_followers(self, room: Room) -> None:
+    def wake(self, room: Room) -> None:
+        """Something is new in ``room``: go on with those who wait for that."""
         if (grown := self._growth.pop(room, None)) is not None:
             grown.set()
 

@@ -43,10 +43,15 @@ async def _prime(room: Room, log: EventLog) -> list[Event]:
     room.prime((event.seq, room.encode_event(event)) for event in events)
     for event in events:
         if event.kind == "message":
-            body = msgspec.json.decode("{" + event.body, type=MessageBody)
-            if isinstance(body.id, str):
-                room.remember(body.user, body.id, body.text, event.seq, event.at_ms)
+            remember(room, event)
     return events
+
+
+def remember(room: Room, event: Event) -> None:
+    """Know a message again that its sender sends again."""
+    body = msgspec.json.decode("{" + event.body, type=MessageBody)
+    if isinstance(body.id, str):
+        room.remember(body.user, body.id, body.text, event.seq, event.at_ms)
 
 
 async def control_events(log: EventLog, room: str, after: int, head: int) -> list[Event]:

@@ -65,6 +65,8 @@ class Member:
     disconnect: Callable[[], None]
     cursor: int
     live: bool = False
+    on_restart: Callable[[], None] = lambda: None
+    """Called when the room begins anew; its cursor is at the new head by then."""
 
     def fall_behind(self) -> None:
         """Stop live delivery at the cursor."""
@@ -108,6 +110,9 @@ class Room:
         """Why the room must stay in memory beside its members: appends under way, followers in process."""
         self.authors: list[Member] = []
         """Members whose events the next pass delivers."""
+        self.unlisted = 0
+        """Users on other nodes who are not in ``users``."""
+        self._early: dict[int, list[bytes]] = {}
         self._windows: Counter[int] = Counter()
         self._prefixes: dict[str, str] = {}
         self._tail: deque[tuple[int, bytes]] = deque()
@@ -148,12 +153,56 @@ class Room:
             for member in self.members:
                 if member.live:
                     member.fall_behind()
+            self._early = {early: run for early, run in self._early.items() if early >= first}
         self.head = first - 1
         for data in frames:
             self.head += 1
             self._tail.append((self.head, data))
             self._tail_bytes += len(data)
         self._trim()
+
+    def take(self, first: int, frames: list[bytes], *, may_wait: bool) -> bool:
+        """Take committed events that may come again, or before their turn; returns whether any were
+        published.
+
+        In a log that several nodes share, an append's answer and what others appended come as they come.
+        Those that are early ``may_wait`` for what is missing (`has_hole`), until a later head is published.
+        """
+        if first <= self.head:
+            frames = frames[self.head + 1 - first :]
+            first = self.head + 1
+        if may_wait and first > self.head + 1:
+            self._early[first] = frames
+            return False
+        if not frames:
+            return False
+        self.publish(first, frames)
+        while self._early and (waiting := self._early.pop(self.head + 1, None)) is not None:
+            self.publish(self.head + 1, waiting)
+        return True
+
+    @property
+    def has_hole(self) -> bool:
+        """Whether events are missing before some that came."""
+        return bool(self._early)
+
+    @property
+    def early_head(self) -> int:
+        """The last of the events that came before their turn; 0 if there is none."""
+        return max((first + len(frames) - 1 for first, frames in self._early.items()), default=0)
+
+    def restart(self, position: Position) -> None:
+        """Be another room: the log has lost events of this one."""
+        self.epoch, self.head, self.first = position.epoch, position.head, position.first
+        self.delivered = position.head
+        self._tail.clear()
+        self._tail_bytes = 0
+        self._early.clear()
+        self._recent.clear()
+        self.recall(RoomState())
+        for member in list(self.members):
+            member.cursor = position.head
+            member.on_restart()
 
     def prime(self, events: Iterable[tuple[int, bytes]]) -> None:
         """Fill an empty tail with the last events of the log, up to the head."""
@@ -265,13 +314,15 @@ class Room:
         on_behind: Callable[[Member], None],
         cursor: int,
         disconnect: Callable[[], None] = lambda: None,
+        on_restart: Callable[[], None] = lambda: None,
     ) -> tuple[Member, bool]:
         """Add a member at ``cursor``, live if that is the head; and whether its user was not there before."""
-        member = Member(self, user, outbox, on_behind, disconnect, cursor, live=cursor == self.head)
+        live = cursor == self.head
+        member = Member(self, user, outbox, on_behind, disconnect, cursor, live, on_restart)
         self.members[member] = None
         if outbox.window_bits:
             self._windows[outbox.window_bits] += 1
-        return member, self._enter(user)
+        return member, self.enter(user)
 
     def leave(self, member: Member) -> bool:
         """Remove a member; returns whether its user is gone with it."""
@@ -284,27 +335,38 @@ class Room:
             self._windows[bits] -= 1
             if not self._windows[bits]:
                 del self._windows[bits]
-        return self._exit(member.user)
+        return self.exit(member.user)
 
     def rename(self, member: Member, user: User) -> bool:
         """Have ``member`` be ``user`` from now on; returns whether the old one is gone with that."""
-        gone = self._exit(member.user)
+        gone = self.exit(member.user)
         member.user = user
-        self._enter(user)
+        self.enter(user)
         return gone
 
-    def _enter(self, user: User) -> bool:
+    def enter(self, user: User) -> bool:
+        """One more session of ``user``, here or on another node; returns whether it is the first."""
         _, sessions = self.users.get(user.id, (user, 0))
         self.users[user.id] = (user, sessions + 1)
         return sessions == 0
 
-    def _exit(self, user: User) -> bool:
+    def exit(self, user: User) -> bool:
+        """One session of ``user`` less; returns whether it was the last."""
         _, sessions = self.users[user.id]
         if sessions > 1:
             self.users[user.id] = (user, sessions - 1)
             return False
         del self.users[user.id]
         return True
+
+    @property
+    def count(self) -> int:
+        """How many users are present, on all nodes."""
+        return len(self.users) + self.unlisted
+
+    def here(self) -> dict[str, User]:
+        """The users present on this node, by id."""
+        return {member.user.id: member.user for member in self.members}
 
     def listed(self, limit: int) -> list[User]:
         """The first ``limit`` users present, in the order in which they came."""

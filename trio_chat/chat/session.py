@@ -377,7 +377,9 @@ class Session:
             self._hub.release(room)
             return
         cursor, recovered = starting_point(room, request)
-        member, came = room.join(self.user, self._outbox, self._fell_behind, cursor, self._disconnect)
+        member, came = room.join(
+            self.user, self._outbox, self._fell_behind, cursor, self._disconnect, self._room_restarted
+        )
         self._members[name] = member
         if room.on_overflow == "block":
             self._outbox.on_finished = self._let_go
@@ -390,7 +392,7 @@ class Session:
                 recovered=recovered,
                 topic=room.state.topic,
                 members=room.listed(limits.MAX_LISTED_MEMBERS),
-                count=len(room.users),
+                count=room.count,
                 user=self.user,
             )
         )
@@ -408,6 +410,11 @@ class Session:
 
     def _disconnect(self) -> None:
         self._connection.close(1013, "this client reads too slowly for the room", forget=True)
+
+    def _room_restarted(self) -> None:
+        """A room's log has lost events: everybody comes back, and learns that by the room's new epoch."""
+        after = 0.5 + self._hub.rng.random()
+        self._connection.close(1012, "the event log has lost events", retry_after=after)
 
     def _let_go(self) -> None:
         for member in self._members.values():
@@ -428,7 +435,7 @@ class Session:
     def _who(self, request: schema.Who) -> None:
         room = self.member(request.room).room
         listed = room.listed(limits.MAX_WHO_MEMBERS)
-        self.reply(schema.Members(re=request.id, room=room.name, members=listed, count=len(room.users)))
+        self.reply(schema.Members(re=request.id, room=room.name, members=listed, count=room.count))
 
     async def _rooms(self, request: schema.Rooms) -> None:
         here = {name: room for name, room in self._hub.rooms.items() if room.users}
@@ -436,8 +443,8 @@ class Session:
         for found in await self._hub.log.rooms(limits.MAX_LISTED_ROOMS):
             room = here.pop(found.room, None)
             head = room.head if room else found.head
-            rooms.append(schema.RoomInfo(found.room, len(room.users) if room else 0, head))
-        rooms += [schema.RoomInfo(name, len(room.users), room.head) for name, room in here.items()]
+            rooms.append(schema.RoomInfo(found.room, room.count if room else 0, head))
+        rooms += [schema.RoomInfo(name, room.count, room.head) for name, room in here.items()]
         self.reply(schema.RoomList(re=request.id, rooms=rooms[: limits.MAX_LISTED_ROOMS]))
 
     # --- appending ---------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ who join cost each member a bounded number of signals and not n.
 """
 
 import math
+from collections.abc import Callable
 
 import trio
 
@@ -15,32 +16,51 @@ from .schema import Count, Presence, TypingSignal, User, encode
 
 
 class Signals:
-    """See the module. `run` is its task."""
+    """See the module. `run` is its task.
 
-    def __init__(self) -> None:
+    ``tell_others`` is for other nodes: it gets a room with each tick in which something happened here,
+    whether somebody came or went, and who is typing.
+    """
+
+    def __init__(self, tell_others: Callable[[Room, bool, list[User]], None] | None = None) -> None:
+        self._tell_others = tell_others
         self._presence: dict[Room, dict[str, tuple[User, bool]]] = {}
         self._typing: dict[Room, dict[str, User]] = {}
+        self._presence_here: set[Room] = set()
+        self._typing_here: dict[Room, dict[str, User]] = {}
         self._due: dict[Room, float] = {}
         self._wake = trio.Event()
 
-    def tell_presence(self, room: Room, user: User, *, online: bool) -> None:
-        """Have the members told, with the next tick, that ``user`` came or went."""
+    def tell_presence(self, room: Room, user: User, *, online: bool, here: bool = True) -> None:
+        """Have the members told, with the next tick, that ``user`` came or went, ``here`` or on another
+        node."""
+        if here and self._tell_others is not None:
+            self._presence_here.add(room)
         changes = self._presence.setdefault(room, {})
         before = changes.pop(user.id, None)
         if before is None or before[1] == online or before[0] != user:
             changes[user.id] = (user, online)
         self._schedule(room, limits.PRESENCE_TICK)
 
-    def tell_typing(self, room: Room, user: User) -> None:
+    def tell_count(self, room: Room) -> None:
+        """Have the members of a large room told, with the next tick, how many are there."""
+        self._presence.setdefault(room, {})
+        self._schedule(room, limits.PRESENCE_TICK)
+
+    def tell_typing(self, room: Room, user: User, *, here: bool = True) -> None:
         """Have the members of a small room told, with the next tick, that ``user`` is typing."""
-        if len(room.users) <= limits.MAX_LISTED_MEMBERS:
+        if room.count <= limits.MAX_LISTED_MEMBERS:
             self._typing.setdefault(room, {})[user.id] = user
+            if here and self._tell_others is not None:
+                self._typing_here.setdefault(room, {})[user.id] = user
             self._schedule(room, limits.SIGNAL_TICK)
 
     def has_spoken(self, room: Room, user: User) -> None:
         """What ``user`` was typing is said: no need to tell that it is being typed."""
         if room in self._typing:
             self._typing[room].pop(user.id, None)
+            if room in self._typing_here:
+                self._typing_here[room].pop(user.id, None)
 
     def _schedule(self, room: Room, tick: float) -> None:
         due = trio.current_time() + max(tick, len(room.members) / limits.SIGNALS_PER_SECOND)
@@ -66,15 +86,17 @@ class Signals:
 
     async def _tell(self, room: Room) -> None:
         """One tick's signals of one room; nobody is told of itself."""
-        changes = self._presence.pop(room, {})
+        changes = self._presence.pop(room, None)
         typing = self._typing.pop(room, {})
+        if self._tell_others is not None:
+            self._pass_on(room, self._tell_others)
         signals: dict[str, bytes] = {}
         everybody = b""
-        if len(room.users) > limits.MAX_LISTED_MEMBERS:
-            if changes:
-                everybody = text_frame(encode(Count(room=room.name, count=len(room.users))))
+        if room.count > limits.MAX_LISTED_MEMBERS:
+            if changes is not None:
+                everybody = text_frame(encode(Count(room=room.name, count=room.count)))
         else:
-            for user, online in changes.values():
+            for user, online in (changes or {}).values():
                 signal = Presence(room=room.name, user=user, online=online)
                 signals[user.id] = text_frame(encode(signal))
             for user in typing.values():
@@ -92,3 +114,11 @@ class Signals:
                 member.outbox.offer_signal(everybody)
             if count % 500 == 0:
                 await trio.lowlevel.checkpoint()
+
+    def _pass_on(self, room: Room, tell_others: Callable[[Room, bool, list[User]], None]) -> None:
+        """Tell other nodes of what happened here."""
+        presence = room in self._presence_here
+        self._presence_here.discard(room)
+        typing = list(self._typing_here.pop(room, {}).values())
+        if presence or typing:
+            tell_others(room, presence, typing)

@@ -17,7 +17,8 @@ _SQLITE = "sqlite:///"
 def open_log(
     url: str, *, sync: Literal["full", "normal"] = "full", clock: Callable[[], float] = time.time
 ) -> AbstractAsyncContextManager[EventLog]:
-    """The log at ``url``: ``memory:``, or ``sqlite:///FILE`` with a relative or an absolute FILE.
+    """The log at ``url``: ``memory:``, ``sqlite:///FILE`` with a relative or an absolute FILE, or
+    ``redis://HOST:PORT/DB``.
 
     ``sync`` is for SQLite, see `open_sqlite_log`; ``clock`` gives the time in seconds since the Unix epoch.
     Raises `LogError`, here or on entering.
@@ -27,5 +28,9 @@ def open_log(
     if url.startswith(_SQLITE) and url != _SQLITE:
         return open_sqlite_log(url.removeprefix(_SQLITE), sync=sync, clock=clock)
     if url.startswith(("redis://", "rediss://")):
-        raise LogError(f"{url}: the Redis log is not available yet")
+        try:
+            from trio_chat.log.redis import open_redis_log
+        except ImportError as error:
+            raise LogError(f"log: a Redis log needs more: pip install 'trio-chat[redis]' ({error})") from None
+        return open_redis_log(url, clock=clock)
     raise LogError(f"{url}: a log is memory:, sqlite:///FILE or redis://HOST:PORT/DB")

@@ -18,7 +18,7 @@ Rules that every engine keeps (the contract suite in ``tests/log`` runs on each)
    such a key is a new one. What was about them (``target``) stays until its own turn comes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -136,6 +136,39 @@ class Listed:
     room: str
     head: int
     label: str = ""
+
+
+class Follower(Protocol):
+    """Whom a log tells what happens elsewhere. Called in the event loop, must not raise; all is about rooms
+    that are followed."""
+
+    def grown(self, room: str, events: Sequence[Event]) -> None:
+        """Another node has appended ``events``. What comes next may be missing, or come again."""
+        ...
+
+    def behind(self, room: str, head: int) -> None:
+        """There are events up to ``head`` that were not told; `EventLog.read` has them."""
+        ...
+
+    def trimmed(self, room: str, first: int) -> None:
+        """Nothing before ``first`` is kept any more."""
+        ...
+
+    def restarted(self, room: str, position: Position) -> None:
+        """The room has lost events. It is another one now, with another epoch."""
+        ...
+
+    def signalled(self, room: str, data: bytes) -> None:
+        """Another node has called `EventLog.signal`."""
+        ...
+
+    def announced(self, room: str, node: str) -> None:
+        """What ``node`` announces of the room has changed, or is nothing any more."""
+        ...
+
+    def available(self, reason: str | None) -> None:
+        """The log can't be reached, for this reason; or it can again, which ``None`` stands for."""
+        ...
 
 
 class EventLog(Protocol):
@@ -263,10 +296,38 @@ class EventLog(Protocol):
         """
         ...
 
-    def subscribe(self, callback: Callable[[str, int], None]) -> None:
-        """Have ``callback(room, head)`` called, in the event loop, when another node has appended to a room.
+    # What follows is for a log that several nodes share. For others `trio_chat.log.single` does it.
 
-        It says only that the room has grown: the events are read like any others. Engines with a single
-        writer never call it.
+    @property
+    def shared(self) -> bool:
+        """Whether other nodes may have this log open."""
+        ...
+
+    def subscribe(self, follower: Follower) -> None:
+        """Have ``follower`` told what happens elsewhere, in rooms that are followed."""
+        ...
+
+    async def follow(self, room: str) -> None:
+        """Hear what others do in a room from now on: what is read after this, misses nothing before it.
+
+        Once for each room, until `unfollow`. Cancelled or failed, the room is not followed.
+        Raises `LogUnavailable`.
         """
+        ...
+
+    def unfollow(self, room: str) -> None:
+        """Hear no more of a room that is followed, and announce nothing of it any more."""
+        ...
+
+    def announce(self, room: str, data: bytes) -> None:
+        """Have other nodes know ``data`` of a followed room as long as this node lives, or until it announces
+        something else; ``b""``: nothing. It may come late, but will not be lost."""
+        ...
+
+    def announced(self, room: str) -> Mapping[str, bytes]:
+        """What other nodes have announced of a followed room, by node."""
+        ...
+
+    def signal(self, room: str, data: bytes) -> None:
+        """Tell the other nodes that follow a room something that may be lost."""
         ...

@@ -19,6 +19,7 @@ import trio
 from trio_chat.log.base import Append, Appended, Event, Kept, Listed, LogUnavailable, Mark, Position, Unread
 from trio_chat.log.paging import page
 from trio_chat.log.seams import CommitThrough, commit_plainly
+from trio_chat.log.single import SingleNode
 
 
 @attrs.define
@@ -117,7 +118,7 @@ def _downward(found: list[int], end: int) -> Iterator[int]:
     return (found[i] for i in range(end - 1, -1, -1))
 
 
-class MemoryLog:
+class MemoryLog(SingleNode):
     """An `EventLog` in memory; see `open_memory_log`."""
 
     def __init__(self, clock: Callable[[], float], commit_through: CommitThrough) -> None:
@@ -271,9 +272,6 @@ class MemoryLog:
         """See `EventLog.compact`: there is nothing to do."""
         await trio.lowlevel.checkpoint()
         return False
-
-    def subscribe(self, callback: Callable[[str, int], None]) -> None:
-        """See `EventLog.subscribe`: nobody else can write here, so ``callback`` is never called."""
 
 
 @asynccontextmanager

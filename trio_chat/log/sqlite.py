@@ -32,6 +32,7 @@ from trio_chat.log import sqlite_marks, sqlite_rooms, sqlite_trim
 from trio_chat.log.base import Append, Appended, Event, Kept, Listed, LogUnavailable, Mark, Position, Unread
 from trio_chat.log.paging import page
 from trio_chat.log.seams import CommitThrough, Runner, commit_plainly, in_thread
+from trio_chat.log.single import SingleNode
 from trio_chat.log.sqlite_commit import Commit, RoomRow, select_room
 from trio_chat.log.sqlite_file import LogFile, Sync, open_file, reason
 from trio_chat.log.writer_thread import WriterThread
@@ -81,7 +82,7 @@ def _select_page(kinds: int | None, *, backward: bool) -> str:
     return f"SELECT json_group_array(json_array({_COLUMNS})) FROM ({found})"
 
 
-class SQLiteLog:
+class SQLiteLog(SingleNode):
     """An `EventLog` in a SQLite file; see `open_sqlite_log`."""
 
     def __init__(
@@ -202,9 +203,6 @@ class SQLiteLog:
     async def compact(self) -> bool:
         """See `EventLog.compact`. A file that was made without ``auto_vacuum`` stays as large as it is."""
         return await self._run(self._compact, self._writing, self._writer)
-
-    def subscribe(self, callback: Callable[[str, int], None]) -> None:
-        """See `EventLog.subscribe`: the file has one writer, so ``callback`` is never called."""
 
     async def _run(
         self, work: Callable[[], T], limiter: trio.CapacityLimiter, runner: Runner | None = None
