@@ -25,6 +25,9 @@ def test_the_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -
         "sync": "full",
         "keep_events": 0,
         "keep_days": 0.0,
+        "files": None,
+        "max_file": 10 << 20,
+        "file_quota": 1 << 30,
         "tls_cert": None,
         "tls_key": None,
         "origin": (),
@@ -95,6 +98,10 @@ GOOD: list[tuple[str, str, Any]] = [
     ("max_message", "64KiB", 65536),
     ("max_message", "1 mib", 1 << 20),
     ("max_message", "65536", 65536),
+    ("max_file", "0", 0),
+    ("max_file", "1 GiB", 1 << 30),
+    ("file_quota", "2TiB", 2 << 40),
+    ("file_quota", "1tb", 10**12),
     ("outbox", "2MB", 2_000_000),
     ("outbox", "4096b", 4096),
     ("max_connections", "1", 1),
@@ -135,6 +142,10 @@ def test_what_needs_another_setting_says_so(settings: dict[str, Any], message: s
 
 
 BAD: list[tuple[str, Any, str]] = [
+    ("max_file", 1023, "1 KiB to 1 GiB, as bytes or like 64KiB (0: no files), not 1023"),
+    ("max_file", False, "1 KiB to 1 GiB, as bytes or like 64KiB (0: no files), not False"),
+    ("file_quota", "1 KiB", "1 MiB to 1024 TiB, as bytes or like 64KiB (0: no limit), not 1024"),
+    ("files", "", "a directory, not ''"),
     ("user_header", "X User", "a header's name, not 'X User'"),
     ("jwt_cookie", "a=b", "a cookie's name, not 'a=b'"),
     ("jwt_algorithms", ("none",), f"one or more of {', '.join(config.JWT_ALGORITHMS)}, not 'none'"),

@@ -81,13 +81,15 @@ LAYERS = [
     (("front",), ("front", "chat.schema")),
     (("chat",), ("chat", "wire", "log.base", "config")),
     (("client*", "terminal*"), ("client*", "terminal*", "chat.schema")),
-    (("metrics",), ("chat", "lag", "wire")),
+    (("files",), ("files", "chat.schema")),
+    (("file_routes",), ("chat", "config", "files", "front", "metrics", "wire")),
+    (("metrics",), ("chat", "files", "lag", "wire")),
     (("logs",), ()),
     (("listeners",), ("config",)),
     (("lag",), ()),
     (("identity",), ("chat", "config", "front")),
-    (("door",), ("chat", "config", "front", "identity", "metrics", "wire")),
-    (("server",), ("chat", "config", "door", "front", "lag", "listeners", "log", "metrics", "wire")),
+    (("door",), ("chat", "config", "file_routes", "files", "front", "identity", "metrics", "wire")),
+    (("server",), ("chat", "config", "door", "files", "front", "lag", "listeners", "log", "metrics", "wire")),
     (("testing",), ("chat.schema", "config", "server")),
 ]
 

@@ -21,7 +21,7 @@ import attrs
 
 ENVIRONMENT_PREFIX = "TRIO_CHAT_"
 
-_KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
+_KIB, _MIB, _GIB, _TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
 
 class ConfigError(ValueError):
@@ -38,7 +38,7 @@ def _number(value: float) -> str:
 
 
 def _size_text(size: int) -> str:
-    units = (("GiB", _GIB), ("MiB", _MIB), ("KiB", _KIB), ("bytes", 1))
+    units = (("TiB", _TIB), ("GiB", _GIB), ("MiB", _MIB), ("KiB", _KIB), ("bytes", 1))
     unit, factor = next((unit, factor) for unit, factor in units if size % factor == 0)
     return f"{size // factor} {unit}"
 
@@ -61,10 +61,15 @@ def _in_range(low: float, high: float, unit: str) -> Any:
     return check
 
 
-def _size(low: int, high: int) -> Any:
+def _size(low: int, high: int, zero: str = "") -> Any:
+    """``zero``: what 0 means, where it may be."""
+
     def check(_: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        if value == 0 and zero and not isinstance(value, bool):
+            return
         if not _check_number(attribute, value, low, high):
             allowed = f"{_size_text(low)} to {_size_text(high)}, as bytes or like 64KiB"
+            allowed += f" (0: {zero})" if zero else ""
             raise ConfigError(f"{attribute.name}: {allowed}, not {value!r}")
 
     return check
@@ -193,6 +198,12 @@ class Config:
     """Events kept of each room, the newest ones; 0: all."""
     keep_days: float = attrs.field(default=0.0, validator=_in_range(0, 36_500, "days (0: for ever)"))
     """Days for which events are kept; 0: for ever."""
+    files: str | None = attrs.field(default=None, validator=_text("a directory"))
+    """Where uploaded files are kept. Without it: beside the SQLite file, FILE.files."""
+    max_file: int = attrs.field(default=10 * _MIB, validator=_size(_KIB, _GIB, "no files"))
+    """Largest file that may be uploaded, bytes; 0: none may."""
+    file_quota: int = attrs.field(default=_GIB, validator=_size(_MIB, 1024 * _TIB, "no limit"))
+    """Bytes of all files together; what doesn't fit any more is refused. 0: as much as the disk takes."""
     tls_cert: str | None = attrs.field(default=None, validator=_text("a file"))
     """Serve TLS with this certificate chain (PEM); needs tls_key too."""
     tls_key: str | None = attrs.field(default=None, validator=_text("a file"))
@@ -263,7 +274,10 @@ class Config:
 
 _FIELDS = {field.name: field for field in attrs.fields(Config)}
 _VARIABLES = {name: ENVIRONMENT_PREFIX + name.upper() for name in (*_FIELDS, "config")}
-_SIZE_UNITS = {"": 1, "b": 1, "kib": _KIB, "mib": _MIB, "gib": _GIB, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_SIZE_UNITS = {
+    "": 1, "b": 1, "kib": _KIB, "mib": _MIB, "gib": _GIB, "tib": _TIB,
+    "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+}  # fmt: skip
 _FLAGS = {
     "1": True,
     "true": True,
@@ -282,7 +296,7 @@ def from_text(setting: str, text: str) -> object:
     if kind is bool:
         return _FLAGS.get(text.strip().lower(), text)
     if kind is int and (size := re.fullmatch(r"([0-9]+)\s*([a-z]*)", text.strip().lower())):
-        sized = setting in ("max_message", "outbox")
+        sized = setting in ("max_message", "max_file", "file_quota", "outbox")
         factor = _SIZE_UNITS.get(size[2]) if sized or not size[2] else None
         return int(size[1]) * factor if factor else text
     if kind is float:

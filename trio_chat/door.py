@@ -24,6 +24,8 @@ from .chat.hub import Hub
 from .chat.schema import SUBPROTOCOL, User
 from .chat.session import Invitation, Session
 from .config import Config
+from .file_routes import UPLOADS, FileRoutes, is_files
+from .files.store import FileStore
 from .front.address import (
     MAX_PROXY_V2_BYTES,
     UNIX,
@@ -65,8 +67,9 @@ UPGRADE_SECONDS = 30.0
 RESPONSE_SECONDS = 10.0
 """How long a plain HTTP answer may take to be written."""
 
-OWN_PATHS = frozenset({"/", "/ws", "/healthz", "/readyz", "/metrics", "/favicon.ico"})
-"""What the server answers itself, beside ``/relay/`` and ``/static/``; endpoints are mounted elsewhere."""
+OWN_PATHS = frozenset({"/", "/ws", "/healthz", "/readyz", "/metrics", "/favicon.ico", UPLOADS})
+OWN_PREFIXES = ("/relay/", "/static/", f"{UPLOADS}/")
+"""What the server answers itself; endpoints are mounted elsewhere."""
 
 _TOO_LATE = text_response(408, "the request took too long")
 _TOO_MANY = text_response(503, "too many requests are incomplete", (("Retry-After", "1"),))
@@ -108,6 +111,7 @@ class FrontDoor:
         hub: Hub,
         accounts: Accounts,
         metrics: Metrics,
+        store: FileStore,
         upgrade: UpgradeHandler | None,
         endpoints: Mapping[str, Endpoint | EndpointHandler],
     ) -> None:
@@ -125,6 +129,7 @@ class FrontDoor:
         given = [policy for policy in policies if policy is not None]
         self._upgrade = all_of(*given) if len(given) > 1 else given[0] if given else None
         self._static = StaticFiles.load()
+        self._files = FileRoutes(config, store, hub.guests, metrics.counts)
         self._ids = 0
         self.places = Places(config.max_connections, config.max_per_ip)
         self._unread: dict[trio.CancelScope, None] = {}
@@ -172,7 +177,11 @@ class FrontDoor:
             self._rejected(found, label)
         if isinstance(found, Entry):
             return found
-        if found is None:
+        if found is None and is_files(head.path):
+            found = await self._file(head, reader.rest, transport, peer, tls, label)
+            if found is None:
+                return None
+        elif found is None:
             found = self._plain(head)
             if wants_websocket(head):
                 self._rejected(found, label)
@@ -211,25 +220,50 @@ class FrontDoor:
     async def _respond(
         self, transport: Transport, response: Response, head: RequestHead | None, label: Label
     ) -> None:
-        self._metrics.counts.request(response.status)
-        method = head.method if head is not None else "GET"
-        data = memoryview(encode_response(response, method=method, now=self._hub.clock()))
-        access.debug("answered", extra=label.fields() | {"status": response.status})
+        data = memoryview(self._encoded(response, head, label))
         with trio.move_on_after(RESPONSE_SECONDS):
             while data:
                 data = data[await transport.send_some(data) :]
-            # A close with unread input is a reset, which may overtake the answer: end, then let the peer end.
-            await transport.end_writing()
-            with trio.move_on_after(1):
-                while await transport.receive():
-                    pass
+            await _hang_up(transport)
+
+    def _encoded(self, response: Response, head: RequestHead | None, label: Label) -> bytes:
+        """The bytes of an answer, which is counted and logged."""
+        self._metrics.counts.request(response.status)
+        access.debug("answered", extra=label.fields() | {"status": response.status})
+        method = head.method if head is not None else "GET"
+        return encode_response(response, method=method, now=self._hub.clock())
+
+    async def _file(
+        self,
+        head: RequestHead,
+        rest: bytes,
+        transport: Transport,
+        peer: str | None,
+        tls: bool,
+        label: Label,
+    ) -> Response | None:
+        """The answer to a request about files; None: it has been given, with the file."""
+        try:
+            if head.path == UPLOADS and head.method == "POST":
+                label.client = self._proxies.resolve(peer, head.headers, tls=tls).address
+                return await self._files.take_in(head, rest, transport, label.client, closing=self.closing)
+            if head.path == UPLOADS or head.method not in ("GET", "HEAD"):
+                return _not_allowed(head, *(("POST",) if head.path == UPLOADS else ("GET", "HEAD")))
+            found, digest = await self._files.delivery(head)
+            if head.method == "HEAD" or found.start == found.stop:
+                return found.response
+            start = self._encoded(found.response, head, label)
+            await self._files.send(digest, found, transport, start)
+        except BadRequest as error:
+            return error.response()
+        with trio.move_on_after(RESPONSE_SECONDS):
+            await _hang_up(transport)
+        return None
 
     def _plain(self, head: RequestHead) -> Response:
         """The answer to a request that isn't for a WebSocket endpoint."""
         if head.method not in ("GET", "HEAD"):
-            return text_response(
-                405, f"{shown(head.method)} is not for this path: GET and HEAD are", (("Allow", "GET, HEAD"),)
-            )
+            return _not_allowed(head, "GET", "HEAD")
         if head.path == "/healthz":
             return _json(200, {"status": "ok"})
         if head.path == "/readyz":
@@ -398,6 +432,20 @@ def _start_endpoint(
     websocket = WebSocket(connection, request, user)
     websocket.start(handler)
     return websocket
+
+
+async def _hang_up(transport: Transport) -> None:
+    """End, then let the peer end: a close with unread input is a reset, which may overtake the answer."""
+    await transport.end_writing()
+    with trio.move_on_after(1):
+        while await transport.receive():
+            pass
+
+
+def _not_allowed(head: RequestHead, *methods: str) -> Response:
+    verb = "is" if len(methods) == 1 else "are"
+    text = f"{shown(head.method)} is not for this path: {' and '.join(methods)} {verb}"
+    return text_response(405, text, (("Allow", ", ".join(methods)),))
 
 
 def _json(status: int, content: dict[str, str]) -> Response:

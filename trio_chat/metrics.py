@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from .chat.hub import Hub
+from .files.store import FileStore
 from .lag import BOUNDS, LoopLag
 from .wire.connection import Connection
 
@@ -32,6 +33,9 @@ class Counts:
         self.rejected: dict[str, int] = {}
         self.closed: dict[str, int] = {}
         self.requests: dict[int, int] = {}
+        self.uploads = 0
+        self.uploaded_bytes = 0
+        self.downloads = 0
 
     def reject(self, reason: str) -> None:
         """One more refused upgrade."""
@@ -51,9 +55,15 @@ class ServerCollector(Collector):
     """Reads the numbers at each scrape. ``open_connections`` is the server's own set."""
 
     def __init__(
-        self, counts: Counts, hub: Hub, open_connections: AbstractSet[Connection], lag: LoopLag
+        self,
+        counts: Counts,
+        hub: Hub,
+        open_connections: AbstractSet[Connection],
+        lag: LoopLag,
+        store: FileStore,
     ) -> None:
         self._counts = counts
+        self._store = store
         self._hub = hub
         self._open = open_connections
         self._lag = lag
@@ -76,6 +86,7 @@ class ServerCollector(Collector):
             ),
             ("trio_chat_relay_rooms", "Relay rooms.", len(hub.relay.rooms)),
             ("trio_chat_waiting_bytes", "Bytes waiting in outboxes.", self._waiting_bytes()),
+            ("trio_chat_file_bytes", "Bytes of the files that are kept.", self._store.bytes),
             ("trio_chat_log_failing", "1 while the log refuses events.", int(hub.log_failing)),
         ):
             yield GaugeMetricFamily(name, text, value=value)
@@ -86,6 +97,9 @@ class ServerCollector(Collector):
             ("trio_chat_deliveries", "Events handed to members.", hub.fan_out.deliveries),
             ("trio_chat_relay_writes", "Writes handed to relay members.", hub.relay.delivered),
             ("trio_chat_accepted", "Accepted upgrades.", counts.accepted),
+            ("trio_chat_uploads", "Files taken in.", counts.uploads),
+            ("trio_chat_upload_bytes", "Bytes of the files taken in.", counts.uploaded_bytes),
+            ("trio_chat_downloads", "Files handed out.", counts.downloads),
         ):
             yield CounterMetricFamily(name, text, value=value)
         yield self._loop_turns()
@@ -119,10 +133,12 @@ def _labelled(
 class Metrics:
     """The exposition of one server."""
 
-    def __init__(self, hub: Hub, open_connections: AbstractSet[Connection], lag: LoopLag) -> None:
+    def __init__(
+        self, hub: Hub, open_connections: AbstractSet[Connection], lag: LoopLag, store: FileStore
+    ) -> None:
         self.counts = Counts()
         self._registry = CollectorRegistry()
-        self._registry.register(ServerCollector(self.counts, hub, open_connections, lag))
+        self._registry.register(ServerCollector(self.counts, hub, open_connections, lag, store))
 
     def text(self) -> bytes:
         """All metrics, as `CONTENT_TYPE`."""

@@ -20,14 +20,16 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import trio
 
 from .chat.accounts import Accounts
 from .chat.hub import Hub
 from .chat.policy import PolicyOf, settled_policy
-from .config import Config
-from .door import OWN_PATHS, Endpoint, EndpointHandler, FrontDoor
+from .config import Config, data_directory
+from .door import OWN_PATHS, OWN_PREFIXES, Endpoint, EndpointHandler, FrontDoor
+from .files.store import FileStore, directory_for, open_store
 from .front.upgrade import UpgradeHandler
 from .lag import LoopLag
 from .listeners import close_listeners, open_listeners, url_of, urls_elsewhere
@@ -63,6 +65,7 @@ class Server:
         config: Config,
         hub: Hub,
         accounts: Accounts,
+        store: FileStore,
         listeners: list[socket.socket],
         nursery: trio.Nursery,
         upgrade: UpgradeHandler | None,
@@ -78,8 +81,8 @@ class Server:
         """The open WebSockets."""
         self.lag = lag
         """How long turns of the event loop take."""
-        self._metrics = Metrics(hub, self.connections, lag)
-        self._door = FrontDoor(config, hub, accounts, self._metrics, upgrade, endpoints)
+        self._metrics = Metrics(hub, self.connections, lag, store)
+        self._door = FrontDoor(config, hub, accounts, self._metrics, store, upgrade, endpoints)
         self._accounts = accounts
         self._tls = tls
         self._nursery = nursery
@@ -269,7 +272,7 @@ async def serve(
     """
     config = config or Config()
     for path in endpoints or {}:
-        if not path.startswith("/") or path in OWN_PATHS or path.startswith(("/relay/", "/static/")):
+        if not path.startswith("/") or path in OWN_PATHS or path.startswith(OWN_PREFIXES):
             raise ValueError(f"endpoints: a path like /echo that is not the server's own, not {path!r}")
     tls = _tls_context(config, ssl_context)
     accounts = Accounts(config, clock)
@@ -278,6 +281,8 @@ async def serve(
             log = await stack.enter_async_context(open_log(config.log, sync=config.sync, clock=clock))
         policy_of = settled_policy(config, rooms)
         hub = Hub(log, clock=clock, rng=rng, max_waiting=config.outbox, policy_of=policy_of)
+        directory = Path(config.files) if config.files else directory_for(config.log, data_directory())
+        store = await stack.enter_async_context(open_store(directory, config.file_quota))
         poller = Poller.create()
         if poller is not None:
             stack.callback(poller.close)
@@ -290,8 +295,9 @@ async def serve(
             await tasks.start(hub.run)
             async with trio.open_nursery() as connections:
                 server = Server(
-                    config, hub, accounts, listeners, connections, upgrade, endpoints or {}, poller, tls, lag
-                )
+                    config, hub, accounts, store, listeners, connections, upgrade, endpoints or {}, poller,
+                    tls, lag,
+                )  # fmt: skip
                 if poller is not None:
                     connections.start_soon(poller.run)
                 connections.start_soon(Heartbeat(server.connections, config.heartbeat).run)

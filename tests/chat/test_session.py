@@ -21,6 +21,7 @@ async def test_hello_tells_who_one_is(autojump_clock: MockClock) -> None:
         assert welcome["user"]["name"] == "Zoë"
         assert welcome["limits"] == {
             "max_message_bytes": 2048, "max_text_chars": 10_000, "max_rooms": 100, "rate": 7.0, "burst": 9,
+            "max_file_bytes": 10 << 20,
         }  # fmt: skip
         assert welcome["heartbeat"] == 50.0
         assert welcome["session"]

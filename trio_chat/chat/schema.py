@@ -21,6 +21,7 @@ MAX_ID_CHARS = 64
 MAX_NAME_CHARS = 32
 MAX_USER_ID_CHARS = 128
 MAX_ROOM_CHARS = 64
+MAX_FILE_NAME_CHARS = 128
 MAX_TEXT_CHARS = 10_000
 """Even with every character escaped as ``\\uXXXX`` such a text fits the default message limit of 64 KiB."""
 OPERATION_BYTES = 4096
@@ -118,6 +119,19 @@ class User(Struct, frozen=True):
     name: str
 
 
+class File(Struct, kw_only=True):
+    """An uploaded file. ``hash``: SHA-256 of its content, hex; ``size`` in bytes; ``url``: a path on this
+    server. ``width`` and ``height`` in pixels if it is an image that is shown in place."""
+
+    hash: str
+    name: str
+    size: int
+    type: str
+    url: str
+    width: int | UnsetType = UNSET
+    height: int | UnsetType = UNSET
+
+
 class Reply(Op, kw_only=True):
     """An answer; ``re`` is the ``id`` of what it answers."""
 
@@ -125,13 +139,15 @@ class Reply(Op, kw_only=True):
 
 
 class Limits(Struct, kw_only=True):
-    """What the server allows. Sizes in bytes or characters as named; rate in operations per second."""
+    """What the server allows. Sizes in bytes or characters as named; rate in operations per second.
+    ``max_file_bytes``: 0 if it takes no files."""
 
     max_message_bytes: int
     max_text_chars: int
     max_rooms: int
     rate: float
     burst: int
+    max_file_bytes: int = 0
 
 
 class Welcome(Reply, kw_only=True):
@@ -372,6 +388,18 @@ def user_name(value: str) -> str:
             raise ValueError("name: no invisible characters")
         if _begins_with_mark(name):
             raise ValueError("name: does not begin with a combining mark")
+    return name
+
+
+def file_name(value: str) -> str:
+    """``value`` as a file's name (trimmed, NFC), or `ValueError` saying what is allowed."""
+    name = _composed(value.strip(), MAX_FILE_NAME_CHARS)
+    if not 1 <= len(name) <= MAX_FILE_NAME_CHARS:
+        raise ValueError(f"name: 1 to {MAX_FILE_NAME_CHARS} characters")
+    if name in (".", "..") or "/" in name or "\\" in name:
+        raise ValueError("name: a file's, without / and \\")
+    if "\ufffd" in name or any(unicodedata.category(c) in _NOT_PRINTABLE for c in name):
+        raise ValueError("name: no control, bidirectional or other format characters")
     return name
 
 

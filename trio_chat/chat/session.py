@@ -323,6 +323,7 @@ class Session:
                     max_rooms=limits.MAX_ROOMS_PER_SESSION,
                     rate=self._config.rate,
                     burst=self._config.burst,
+                    max_file_bytes=self._config.max_file,
                 ),
                 heartbeat=self._config.heartbeat,
             )

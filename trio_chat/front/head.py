@@ -155,11 +155,15 @@ class Headers(_MultiDict):
 
 @attrs.define
 class Response:
-    """An HTTP answer. `encode_response` adds what every answer carries."""
+    """An HTTP answer. `encode_response` adds what every answer carries.
+
+    ``length``: the bytes of a body that is sent after it, piece by piece, instead of ``body``.
+    """
 
     status: int
     headers: HeaderPairs = ()
     body: bytes = b""
+    length: int | None = None
 
 
 def text_response(status: int, text: str, headers: HeaderPairs = ()) -> Response:
@@ -362,7 +366,8 @@ def encode_response(response: Response, *, method: str = "GET", now: float | Non
         lines.append(f"Date: {formatdate(now, usegmt=True)}")
     has_body = response.status >= 200 and response.status not in _NO_BODY
     if has_body:
-        lines.append(f"Content-Length: {len(response.body)}")
+        size = len(response.body) if response.length is None else response.length
+        lines.append(f"Content-Length: {size}")
     # RFC 9110 section 7.8: whoever sends Upgrade names it in Connection too.
     lines.append("Connection: close, upgrade" if "upgrade" in named else "Connection: close")
     head = "\r\n".join([*lines, "", ""]).encode("latin-1")

@@ -20,14 +20,29 @@ _SWEEP = 1024
 
 
 class Places:
-    """``most`` WebSockets, ``most_per_client`` from one address."""
+    """``most`` WebSockets, ``most_per_client`` from one address.
 
-    def __init__(self, most: int, most_per_client: int) -> None:
+    Or of something else, with ``names`` for one arriving and one being here, ``per_second`` and
+    ``burst_seconds`` instead of those of handshakes.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        most_per_client: int,
+        *,
+        per_second: float | None = None,
+        burst_seconds: float = HANDSHAKE_BURST_SECONDS,
+        names: tuple[str, str] = ("handshakes", "connections"),
+    ) -> None:
         self._most = most
         self._most_per_client = most_per_client
+        self._per_second = HANDSHAKES_PER_SECOND * most_per_client if per_second is None else per_second
+        self._burst_seconds = burst_seconds
+        self._names = names
         self._taken = 0
         self._per_client: Counter[str] = Counter()
-        self._interval = 1.0 / (HANDSHAKES_PER_SECOND * most_per_client)
+        self._interval = 1.0 / self._per_second
         self._paid_until: dict[str, float] = {}
         """By address, until when its handshakes so far would take at the steady rate."""
         self._sweep_at = _SWEEP
@@ -40,12 +55,12 @@ class Places:
         key = limit_key(client)
         wait = self._arrive(key, now)
         if wait > 0:
-            rate = HANDSHAKES_PER_SECOND * self._most_per_client
-            return _reject(429, f"more than {rate} handshakes per second from {client}", math.ceil(wait))
+            text = f"more than {self._per_second:g} {self._names[0]} per second from {client}"
+            return _reject(429, text, math.ceil(wait))
         if self._taken >= self._most:
             return _reject(503, "this server is full", _RETRY_SECONDS)
         if self._per_client[key] >= self._most_per_client:
-            text = f"more than {self._most_per_client} connections from {client}"
+            text = f"more than {self._most_per_client} {self._names[1]} from {client}"
             return _reject(429, text, _RETRY_SECONDS)
         self._taken += 1
         self._per_client[key] += 1
@@ -62,7 +77,7 @@ class Places:
     def _arrive(self, key: str, now: float) -> float:
         """Count a handshake; returns the seconds that it is too early (then it isn't counted)."""
         paid_until = max(now, self._paid_until.get(key, now)) + self._interval
-        early = paid_until - now - HANDSHAKE_BURST_SECONDS
+        early = paid_until - now - self._burst_seconds
         if early > 0:
             return early
         self._paid_until[key] = paid_until
