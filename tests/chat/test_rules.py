@@ -4,7 +4,8 @@ import pytest
 
 from trio_chat.chat import rules, schema
 
-OPS = "op: one of hello, history, join, leave, ping, rooms, say, typing, who"
+OPS = "op: one of delete, edit, hello, history, join, leave, ping, react, rooms, say, topic, "
+OPS += "typing, unreact, who"
 HALF = "not text: {} is half of a character, without its other half"
 SAID = [
     (b"", "not a JSON object: Input data was truncated"),

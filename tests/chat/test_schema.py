@@ -61,6 +61,12 @@ REFUSED = [
     pytest.param(b'{"op":"say","room":"a","text":"' + b"x" * 10001 + b'"}', "$.text", id="text too long"),
     pytest.param(b'{"op":"say","room":"a","text":"x","reply_to":0}', "$.reply_to", id="reply to 0"),
     pytest.param(b'{"op":"say","room":"a","text":"\\ud800"}', "", id="half a surrogate pair"),
+    pytest.param(b'{"op":"edit","room":"a","seq":0,"text":"x"}', "$.seq", id="edit of 0"),
+    pytest.param(b'{"op":"edit","room":"a","seq":1,"text":""}', "$.text", id="edit to nothing"),
+    pytest.param(b'{"op":"delete","room":"a"}', "seq", id="delete without seq"),
+    pytest.param(b'{"op":"react","room":"a","seq":1,"emoji":""}', "$.emoji", id="emoji empty"),
+    pytest.param(b'{"op":"unreact","room":"a","seq":1,"emoji":"12345678901234567"}', "$.emoji", id="long"),
+    pytest.param(b'{"op":"topic","room":"a","text":"' + b"x" * 251 + b'"}', "$.text", id="topic too long"),
     pytest.param(b'{"op":"ping","id":""}', "$.id", id="id empty"),
     pytest.param(b'{"op":"ping","id":"' + b"x" * 65 + b'"}', "$.id", id="id too long"),
     pytest.param(b'{"op":"ping","id":7}', "$.id", id="id is a number"),
@@ -96,13 +102,28 @@ SERVER_OPS: list[ServerOp] = [
     schema.Joined(room="a", epoch="e", head=0, recovered=False, topic="", members=[ANN], count=1, user=ANN),
     schema.Left(re="2", room="a"),
     schema.Ack(room="a", seq=1, at=1.5),
-    schema.HistoryPage(room="a", messages=[msgspec.Raw(b'{"seq":1}')], more=True),
+    schema.HistoryPage(room="a", messages=[msgspec.Raw(b'{"seq":1}')], more=True, as_of=1),
     schema.Members(room="a", members=[], count=0),
     schema.RoomList(rooms=[schema.RoomInfo("a", 1, 2)]),
     schema.Pong(re="3"),
     schema.Error(code="bad_request", message="room: no", retry_after=2.0),
     schema.Bye(code=1012, reason="the server restarts", retry_after=1.25),
-    schema.Message(room="a", seq=1, at=1.5, user=ANN, text="hi", id="x", reply_to=1),
+    schema.Message(room="a", seq=1, at=1.5, user=ANN, text="hi", id="x", reply_to=1, mentions=["b"]),
+    schema.Message(room="a", seq=1, at=1.5, user=ANN, text="", deleted=True, mentions_all=True),
+    schema.Message(
+        room="a",
+        seq=1,
+        at=1.5,
+        user=ANN,
+        text="hi",
+        edited_at=2.5,
+        reactions=[schema.Reaction("👍", 11, ["a", "b"], me=True), schema.Reaction("👎", 1, ["c"])],
+    ),
+    schema.Edited(room="a", seq=2, at=1.5, user=ANN, target=1, text="ho", mentions=["b"], id="x"),
+    schema.Deleted(room="a", seq=2, at=1.5, user=ANN, target=1),
+    schema.Reacted(room="a", seq=2, at=1.5, user=ANN, target=1, emoji="👍"),
+    schema.Unreacted(room="a", seq=2, at=1.5, user=ANN, target=1, emoji="👍"),
+    schema.TopicChanged(room="a", seq=2, at=1.5, user=ANN, text=""),
     schema.Presence(room="a", user=ANN, online=True),
     schema.Count(room="a", count=101),
     schema.TypingSignal(room="a", user=ANN),
@@ -121,12 +142,12 @@ def test_server_operations_round_trip(op: ServerOp) -> None:
 
 
 def test_every_type_has_a_name_of_its_own() -> None:
-    """No two operations of one direction share an ``op``; only `typing` and the pages go both ways."""
+    """No two operations of one direction share an ``op``; only some go both ways."""
     names = [kind.__struct_config__.tag for kind in ClientOp.__args__]
     assert len(set(names)) == len(names)
     others = [kind.__struct_config__.tag for kind in ServerOp.__args__]
     assert len(set(others)) == len(others)
-    assert set(names) & set(others) == {"typing", "history", "rooms"}
+    assert set(names) & set(others) == {"typing", "history", "rooms", "topic"}
 
 
 @given(

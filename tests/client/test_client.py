@@ -84,7 +84,7 @@ async def test_it_asks(autojump_clock: MockClock) -> None:
         asked = await server.receive("history")
         assert (asked["before"], asked["limit"]) == (9, 2)
         message = {"op": "message", "room": "lobby", "seq": 8, "at": 1.0, "user": ANN, "text": "x"}
-        await server.send("history", re=asked["id"], room="lobby", messages=[message], more=True)
+        await server.send("history", re=asked["id"], room="lobby", messages=[message], more=True, as_of=5)
         asked = await server.receive("who")
         await server.send("members", re=asked["id"], room="lobby", members=[ANN], count=1)
         asked = await server.receive("rooms")

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import trio_chat
-from trio_chat.chat import limits, schema
+from trio_chat.chat import changes, limits, mentions, schema
 
 from .page import Block, Page, fenced, table, words
 from .transcripts import parse, play
@@ -78,7 +78,7 @@ def test_no_operation_is_described_that_is_not_there(union: Any, section: str) -
     assert sorted(described) == sorted(op_of(kind) for kind in kinds(union))
 
 
-@pytest.mark.parametrize("inner", [schema.User, schema.Limits, schema.RoomInfo])
+@pytest.mark.parametrize("inner", [schema.User, schema.Limits, schema.RoomInfo, schema.Reaction])
 def test_the_fields_of_inner_objects_are_described(inner: type[msgspec.Struct]) -> None:
     """Each field of an object within a frame is named in the server's part."""
     for field in msgspec.structs.fields(inner):
@@ -146,6 +146,11 @@ def test_every_close_code_is_described() -> None:
         ("a frame from a client", f"{trio_chat.Config().max_message:,} bytes"),
         ("id", f"{schema.MAX_ID_CHARS} characters"),
         ("text", f"{schema.MAX_TEXT_CHARS:,} characters"),
+        ("topic", f"{schema.MAX_TOPIC_CHARS} characters"),
+        ("emoji of a reaction", f"{schema.MAX_EMOJI_CHARS} code points"),
+        ("different emojis on one message", f"{changes.MAX_EMOJIS}"),
+        ("edits and reactions of one user to one message", f"{changes.MAX_CHANGES_BY_ONE}"),
+        ("users that one message mentions", f"{mentions.MAX_MENTIONS}"),
         ("user name", f"{schema.MAX_NAME_CHARS} characters"),
         ("room name", f"{schema.MAX_ROOM_CHARS} characters"),
         ("rooms of one connection", f"{limits.MAX_ROOMS_PER_SESSION}"),
@@ -161,7 +166,7 @@ def test_the_limits_are_the_real_ones(label: str, value: str) -> None:
     """Each row of the table has the number of the code."""
     rows = {row[0]: row[1] for row in table(PAGE.section("Limits"))}
     assert rows[label].startswith(value)
-    assert len(rows) == 12
+    assert len(rows) == 17
 
 
 def test_numbers_in_the_text_are_the_real_ones() -> None:

@@ -17,6 +17,7 @@ import trio
 import trio_websocket
 
 import trio_chat
+from trio_chat.chat import schema
 from trio_chat.log.base import Append, Appended, EventLog, LogUnavailable
 from trio_chat.log.memory import open_memory_log
 from trio_chat.testing import MemoryClient, MemoryServer, open_memory_server
@@ -279,6 +280,13 @@ class Player:
             for text in re.findall(r'"(.*?)"', texts):
                 await local.say(text)
 
+    async def _has_deleted(self, name: str, seq: str, room: str) -> None:
+        (found,) = await self._log.read(room, int(seq) - 1, 1)
+        user = msgspec.json.decode("{" + found.body, type=schema.MessageBody).user
+        async with self._server.hub.join(room, user=user) as local:
+            assert local.user.name == name
+            await local.delete(int(seq))
+
     async def _many_said(self, count: str, size: str, room: str) -> None:
         async with self._server.hub.join(room, name="carol") as local:
             for _ in range(int(count)):
@@ -309,6 +317,7 @@ class Player:
         (r"(\w+) stops reading", _stops_reading),
         (r"(\w+) reads again", _reads_again),
         (r"(\w+) has said (.*) in ([\w-]+)", _has_said),
+        (r"(\w+) has deleted ([0-9]+) in ([\w-]+)", _has_deleted),
         (r"([0-9]+) messages of ([0-9,]+) characters are said in ([\w-]+)", _many_said),
         (r"([0-9]+) others come to ([\w-]+)", _crowd),
         (r"the log of ([\w-]+) is trimmed: events 1 to ([0-9]+) are gone", _trimmed),

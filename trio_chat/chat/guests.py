@@ -48,7 +48,7 @@ class Guests:
         Give it back with `free_name`.
         """
         name, number = wanted, 1
-        while self._is_anothers(_fold(name), user_id):
+        while self._is_anothers(fold(name), user_id):
             number += 1
             if number > _SEARCHED_NUMBERS:  # so that a thousand guests of one name don't take a million steps
                 number = self._rng.randrange(_SEARCHED_NUMBERS, 1_000_000)
@@ -65,7 +65,7 @@ class Guests:
 
     def hold_name(self, name: str, user_id: str) -> None:
         """Keep guests from taking ``name``, as somebody signed in has it. Give it back with `free_name`."""
-        key = _fold(name)
+        key = fold(name)
         self._holders.setdefault(key, []).append(user_id)
         self._reserved.pop(key, None)
 
@@ -74,7 +74,7 @@ class Guests:
 
         The reservations are bounded in number: beyond that the oldest one is forgotten.
         """
-        key = _fold(name)
+        key = fold(name)
         self._holders[key].remove(user_id)
         if self._holders[key]:
             return
@@ -86,6 +86,10 @@ class Guests:
 
     def _oldest_is_over(self) -> bool:
         return next(iter(self._reserved.values()))[1] <= self._clock()
+
+    def holders(self, folded: str) -> list[str]:
+        """The ids of the users here whose name, put through `fold`, is this."""
+        return self._holders.get(folded, [])
 
     def new_id(self) -> str:
         """A new guest's id."""
@@ -129,7 +133,7 @@ class Guests:
         return hmac.new(self._secret, body, hashlib.sha256).hexdigest()[:32]
 
 
-def _fold(name: str) -> str:
+def fold(name: str) -> str:
     """What makes two names the same: compatibility forms, case, and what isn't seen aside."""
     seen = " ".join(IGNORABLE.sub("", name).split())
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())

@@ -22,6 +22,7 @@ import trio
 
 from ..log.base import Append, Appended, Event, EventLog, LogUnavailable, Position
 from . import control, limits, opening
+from .changes import Changes
 from .elsewhere import Elsewhere
 from .fanout import FanOut
 from .guests import Guests
@@ -67,6 +68,7 @@ class Hub:
         self.guests = Guests(log.secret, self.rng, clock)
         self._policy_of = policy_of or (lambda name: RoomPolicy())
         self.retention = Retention(log, policy_of, clock, self.trimmed) if policy_of is not None else None
+        self.changes = Changes(log, self.guests, clock)
         self.fan_out = FanOut(self._turns, self.page_bytes, self.release)
         self.rooms: dict[str, Room] = {}
         self.commits = 0

@@ -5,19 +5,30 @@ however slow it is, it costs no memory and loses nothing.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
+import msgspec
 import trio
+from msgspec import UNSET, UnsetType
 
-from ..log.base import Appended, LogUnavailable
+from ..log.base import Append, Appended, LogUnavailable
 from ..wire.frames import payload_of
 from . import rules, schema
+from .changes import Author, Changes
 from .pending import Pending
+from .refusal import Refusal
 from .room import Member, Room
 from .schema import User
 from .signals import Signals
+
+T = TypeVar("T")
+R = TypeVar("R", bound=schema.Request)
+
+
+def _given(value: T | None) -> T | UnsetType:
+    return UNSET if value is None else value
 
 
 class Hub(Protocol):
@@ -27,6 +38,8 @@ class Hub(Protocol):
     def ended(self) -> bool: ...
     @property
     def signals(self) -> Signals: ...
+    @property
+    def changes(self) -> Changes: ...
     async def open_room(self, name: str) -> Room: ...
     def release(self, room: Room) -> None: ...
     async def ready(self, member: Member) -> None: ...
@@ -84,10 +97,71 @@ class LocalRoom:
         that isn't there), `LogUnavailable` when the log can't take it. When cancelled, the event may or may
         not be stored.
         """
+        request = rules.checked(
+            schema.Say(room=self.room.name, text=text, id=_given(id), reply_to=_given(reply_to))
+        )
+        append = self._decided(self._hub.changes.say, request)
+        stored = await self._store(append)
+        body = msgspec.json.decode("{" + append.body, type=schema.MessageBody)
+        return schema.Message(
+            room=self.room.name,
+            seq=stored.seq,
+            at=stored.at_ms / 1000,
+            user=self.user,
+            text=text,
+            id=request.id,
+            reply_to=request.reply_to,
+            mentions=body.mentions,
+            mentions_all=body.mentions_all,
+        )
+
+    async def edit(self, seq: int, text: str, *, id: str | None = None) -> int:  # noqa: A002
+        """Give message ``seq``, which this member has said, another text; returns the edit's ``seq``.
+
+        This and the following raise what `say` raises, `ValueError` also for what the member may not do.
+        """
+        request = schema.Edit(room=self.room.name, seq=seq, text=text, id=_given(id))
+        return await self._change(self._hub.changes.edit, request)
+
+    async def delete(self, seq: int, *, id: str | None = None) -> int:  # noqa: A002
+        """Delete message ``seq``."""
+        request = schema.Delete(room=self.room.name, seq=seq, id=_given(id))
+        return await self._change(self._hub.changes.delete, request)
+
+    async def react(self, seq: int, emoji: str, *, id: str | None = None) -> int:  # noqa: A002
+        """React to message ``seq``; if it has this reaction already, that one's ``seq`` is returned."""
+        request = schema.React(room=self.room.name, seq=seq, emoji=emoji, id=_given(id))
+        return await self._change(self._hub.changes.react, request)
+
+    async def unreact(self, seq: int, emoji: str, *, id: str | None = None) -> int:  # noqa: A002
+        """Take a reaction back."""
+        request = schema.Unreact(room=self.room.name, seq=seq, emoji=emoji, id=_given(id))
+        return await self._change(self._hub.changes.unreact, request)
+
+    async def topic(self, text: str, *, id: str | None = None) -> int:  # noqa: A002
+        """Say what the room is about."""
+        request = rules.checked(schema.Topic(room=self.room.name, text=text, id=_given(id)))
+        return (await self._store(self._decided(self._hub.changes.topic, request))).seq
+
+    async def _change(
+        self, decide: Callable[[Room, Author, Any], Awaitable[Append | Appended]], request: schema.Request
+    ) -> int:
+        try:
+            decided = await decide(self.room, Author(self.user), rules.checked(request))
+        except Refusal as refusal:
+            raise ValueError(refusal.message) from None
+        return (await self._store(decided) if isinstance(decided, Append) else decided).seq
+
+    def _decided(self, decide: Callable[[Room, Author, R], Append], request: R) -> Append:
+        try:
+            return decide(self.room, Author(self.user), request)
+        except Refusal as refusal:
+            raise ValueError(refusal.message) from None
+
+    async def _store(self, append: Append) -> Appended:
+        """Have it stored, and wait until it is."""
         if self._hub.ended:
             raise LogUnavailable("the server has ended")
-        request = rules.say(self.room, text, id, reply_to)
-        append = rules.message(self.room, self.user, request)
         pending = Pending(append, self.room, self)
         self._results[pending] = None
         try:
@@ -100,15 +174,7 @@ class LocalRoom:
             del self._results[pending]
         if isinstance(result, str):
             raise LogUnavailable(result)
-        return schema.Message(
-            room=self.room.name,
-            seq=result.seq,
-            at=result.at_ms / 1000,
-            user=self.user,
-            text=text,
-            id=request.id,
-            reply_to=request.reply_to,
-        )
+        return result
 
     def stored(self, pending: Pending, appended: Appended) -> None:
         """The committer's answer."""

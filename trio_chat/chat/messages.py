@@ -3,16 +3,21 @@
 Owns the operations that become events about messages. Refuses to know how they are stored and shown.
 """
 
-from . import rules, schema
-from .operations import Asker, AtOnce, Operations
-from .refusal import valid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ..log.base import Append, Appended
+from . import schema
+from .changes import Author
+from .operations import Asker, AtOnce, Operations, Waiting
+from .room import Room
 
 
 def say(asker: Asker, request: schema.Say) -> None:
     """Say something."""
     member = asker.member(request.room)
     room, user, hub = member.room, asker.user, asker.hub
-    append = valid(rules.message, room, user, request)
+    append = hub.changes.say(room, asker.author, request)
     sent = None
     if asker.guest and isinstance(request.id, str):
         sent = (user, request.id, request.text)
@@ -24,6 +29,43 @@ def say(asker: Asker, request: schema.Say) -> None:
     asker.submit(member, append, request.id, sent)
 
 
+async def edit(asker: Asker, request: schema.Edit) -> None:
+    """Give one's own message another text."""
+    await _change(asker, request, asker.hub.changes.edit)
+
+
+async def delete(asker: Asker, request: schema.Delete) -> None:
+    """Delete a message."""
+    await _change(asker, request, asker.hub.changes.delete)
+
+
+async def react(asker: Asker, request: schema.React) -> None:
+    """React to a message."""
+    await _change(asker, request, asker.hub.changes.react)
+
+
+async def unreact(asker: Asker, request: schema.Unreact) -> None:
+    """Take a reaction back."""
+    await _change(asker, request, asker.hub.changes.unreact)
+
+
+async def _change(
+    asker: Asker, request: Any, decide: Callable[[Room, Author, Any], Awaitable[Append | Appended]]
+) -> None:
+    member = asker.member(request.room)
+    decided = await decide(member.room, asker.author, request)
+    if isinstance(decided, Append):
+        await asker.store(member, decided, request.id)
+    else:
+        asker.acknowledge(member.room.name, request.id, decided.seq, decided.at_ms)
+
+
+def topic(asker: Asker, request: schema.Topic) -> None:
+    """Say what the room is about."""
+    member = asker.member(request.room)
+    asker.submit(member, asker.hub.changes.topic(member.room, asker.author, request), request.id)
+
+
 def typing(asker: Asker, request: schema.Typing) -> None:
     """Let the others know that something is being typed."""
     asker.hub.signals.tell_typing(asker.member(request.room).room, asker.user)
@@ -31,5 +73,10 @@ def typing(asker: Asker, request: schema.Typing) -> None:
 
 OPERATIONS: Operations = {
     schema.Say: AtOnce(say, appends=True),
+    schema.Edit: Waiting(edit),
+    schema.Delete: Waiting(delete),
+    schema.React: Waiting(react),
+    schema.Unreact: Waiting(unreact),
+    schema.Topic: AtOnce(topic, appends=True),
     schema.Typing: AtOnce(typing),
 }

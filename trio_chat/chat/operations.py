@@ -12,6 +12,7 @@ from msgspec import UnsetType
 
 from ..log.base import Append
 from . import schema
+from .changes import Author
 from .hub import Hub
 from .room import Member
 from .schema import User
@@ -26,6 +27,11 @@ class Asker(Protocol):
     def hub(self) -> Hub: ...
     @property
     def guest(self) -> bool: ...
+    @property
+    def author(self) -> Author:
+        """As whom it does what it asks for."""
+        ...
+
     def member(self, room: str) -> Member:
         """Its membership in ``room``, or a `Refusal`."""
         ...

@@ -26,9 +26,10 @@ from itertools import islice
 from typing import Protocol
 
 import attrs
+import msgspec
 
 from ..log.base import Event, Position
-from ..wire.frames import TEXT, compressed, frame
+from ..wire.frames import TEXT, compressed, frame, payload_of
 from . import limits
 from .control import ControlBody
 from .policy import OnOverflow
@@ -47,6 +48,14 @@ class Outbox(Protocol):
     def window_bits(self) -> int: ...
     @property
     def finished(self) -> bool: ...
+
+
+class _Said(msgspec.Struct):
+    op: str
+    user: User | None = None
+
+
+_decode_said = msgspec.json.Decoder(_Said).decode
 
 
 def text_frame(data: bytes) -> bytes:
@@ -371,6 +380,11 @@ class Room:
     def listed(self, limit: int) -> list[User]:
         """The first ``limit`` users present, in the order in which they came."""
         return [user for user, _ in islice(self.users.values(), limit)]
+
+    def speakers(self) -> list[User]:
+        """Who said something lately, as far as the tail goes; the latest last."""
+        said = (_decode_said(payload_of(data)) for _, data in self._tail)
+        return [each.user for each in said if each.op == "message" and each.user is not None]
 
     # --- knowing a message again -----------------------------------------------------------------------
 

@@ -1,19 +1,14 @@
-"""What a request must keep beyond its shape, and the words for what is wrong with one.
+"""The words for what is wrong with a request that can't be decoded.
 
-Owns what a message may be, for sessions and members in process alike. Refuses to know who is told, and how.
-What is wrong raises `ValueError`: one line that names the field.
+Refuses to know who is told, and how. What is wrong raises `ValueError`: one line that names the field.
 """
 
 import re
-from typing import get_args
+from typing import TypeVar, get_args
 
 import msgspec
 
-from ..log.base import Append
 from . import schema
-from .pending import idempotency_key
-from .room import Room
-from .schema import User
 
 NOT_DECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What `schema.decode_client_op` raises."""
@@ -47,14 +42,11 @@ def _half(escape: str) -> str:
     return f"not text: {escape} is half of a character, without its other half"
 
 
-def say(room: Room, text: str, message_id: str | None, reply_to: int | None) -> schema.Say:
-    """The request to say ``text``, as it would come from a client, or `ValueError`."""
-    request = schema.Say(
-        room=room.name,
-        text=text,
-        id=msgspec.UNSET if message_id is None else message_id,
-        reply_to=msgspec.UNSET if reply_to is None else reply_to,
-    )
+R = TypeVar("R", bound=schema.Request)
+
+
+def checked(request: R) -> R:
+    """``request``, made in process, if it could come from a client; else `ValueError`."""
     try:
         data = schema.encode(request)
     except UnicodeEncodeError as error:
@@ -64,12 +56,3 @@ def say(room: Room, text: str, message_id: str | None, reply_to: int | None) -> 
     except NOT_DECODED as error:
         raise ValueError(describe(error, data)) from None
     return request
-
-
-def message(room: Room, user: User, request: schema.Say) -> Append:
-    """The event that it is when ``user`` says so in ``room``, or `ValueError`."""
-    if isinstance(request.reply_to, int) and request.reply_to > room.head:
-        raise ValueError(f"reply_to: there is no message {request.reply_to} in this room")
-    body = schema.MessageBody(user, request.text, request.id, request.reply_to)
-    key = idempotency_key(request.id, user) if isinstance(request.id, str) else None
-    return Append(room.name, "message", schema.encode_body(body), key)

@@ -24,6 +24,9 @@ MAX_ROOM_CHARS = 64
 MAX_FILE_NAME_CHARS = 128
 MAX_TEXT_CHARS = 10_000
 """Even with every character escaped as ``\\uXXXX`` such a text fits the default message limit of 64 KiB."""
+MAX_TOPIC_CHARS = 250
+MAX_EMOJI_CHARS = 16
+"""Code points: a kiss of two people with a skin tone each has ten."""
 OPERATION_BYTES = 4096
 """What one operation may have in bytes before it counts as several against the rate."""
 MAX_HISTORY = 200
@@ -31,6 +34,8 @@ DEFAULT_HISTORY = 50
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
 Seq = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Target = Annotated[int, Meta(ge=1, le=2**53 - 1)]
+Emoji = Annotated[str, Meta(min_length=1, max_length=MAX_EMOJI_CHARS)]
 Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARS)]
 
 
@@ -75,7 +80,45 @@ class Say(Request, kw_only=True):
 
     room: str
     text: Text
-    reply_to: Annotated[int, Meta(ge=1, le=2**53 - 1)] | UnsetType = UNSET
+    reply_to: Target | UnsetType = UNSET
+
+
+class Edit(Request, kw_only=True):
+    """Give one's own message ``seq`` another ``text``."""
+
+    room: str
+    seq: Target
+    text: Text
+
+
+class Delete(Request, kw_only=True):
+    """Delete message ``seq``: one's own, or another's where one may."""
+
+    room: str
+    seq: Target
+
+
+class React(Request, kw_only=True):
+    """React to message ``seq`` with ``emoji``."""
+
+    room: str
+    seq: Target
+    emoji: Emoji
+
+
+class Unreact(Request, kw_only=True):
+    """Take such a reaction back."""
+
+    room: str
+    seq: Target
+    emoji: Emoji
+
+
+class Topic(Request, kw_only=True):
+    """Say what the room is about; nothing, if ``text`` is empty."""
+
+    room: str
+    text: Annotated[str, Meta(max_length=MAX_TOPIC_CHARS)]
 
 
 class Typing(Request, kw_only=True):
@@ -107,7 +150,10 @@ class Ping(Request):
     """Ask for a ``pong``."""
 
 
-ClientOp = Hello | Join | Leave | Say | Typing | History | Who | Rooms | Ping
+ClientOp = (
+    Hello | Join | Leave | Say | Edit | Delete | React | Unreact | Topic | Typing | History | Who | Rooms
+    | Ping
+)  # fmt: skip
 
 # --- server to client -------------------------------------------------------------------------------
 
@@ -190,11 +236,15 @@ class Ack(Reply, kw_only=True):
 
 
 class HistoryPage(Reply, kw_only=True, tag="history"):
-    """Messages by ascending ``seq``; ``more``: others lie beyond the page in the direction asked for."""
+    """Messages by ascending ``seq``; ``more``: others lie beyond the page in the direction asked for.
+
+    The messages are as they were at ``as_of``, the room's head.
+    """
 
     room: str
     messages: list[msgspec.Raw]
     more: bool
+    as_of: int
 
 
 class Members(Reply, kw_only=True):
@@ -239,8 +289,20 @@ class Bye(Op, kw_only=True):
     retry_after: float | UnsetType = UNSET
 
 
+class Reaction(Struct, omit_defaults=True):
+    """How many have reacted with ``emoji``; ``users`` are the ids of the first 10, ``me``: so have you."""
+
+    emoji: str
+    count: int
+    users: list[str]
+    me: bool = False
+
+
 class Message(Op, kw_only=True):
-    """A room event: somebody said something."""
+    """A room event: somebody said something.
+
+    In a page of history it is as it is now: ``edited_at``, ``deleted`` (and without text), ``reactions``.
+    """
 
     room: str
     seq: int
@@ -249,6 +311,71 @@ class Message(Op, kw_only=True):
     text: str
     id: str | UnsetType = UNSET
     reply_to: int | UnsetType = UNSET
+    mentions: list[str] | UnsetType = UNSET
+    mentions_all: bool = False
+    edited_at: float | UnsetType = UNSET
+    deleted: bool = False
+    reactions: list[Reaction] | UnsetType = UNSET
+
+
+class Edited(Op, kw_only=True):
+    """A room event: the message ``target`` says ``text`` now."""
+
+    room: str
+    seq: int
+    at: float
+    user: User
+    target: int
+    text: str
+    mentions: list[str] | UnsetType = UNSET
+    mentions_all: bool = False
+    id: str | UnsetType = UNSET
+
+
+class Deleted(Op, kw_only=True):
+    """A room event: the message ``target`` is deleted."""
+
+    room: str
+    seq: int
+    at: float
+    user: User
+    target: int
+    id: str | UnsetType = UNSET
+
+
+class Reacted(Op, kw_only=True):
+    """A room event: ``user`` has reacted to the message ``target``."""
+
+    room: str
+    seq: int
+    at: float
+    user: User
+    target: int
+    emoji: str
+    id: str | UnsetType = UNSET
+
+
+class Unreacted(Op, kw_only=True):
+    """A room event: ``user`` has taken a reaction back."""
+
+    room: str
+    seq: int
+    at: float
+    user: User
+    target: int
+    emoji: str
+    id: str | UnsetType = UNSET
+
+
+class TopicChanged(Op, kw_only=True, tag="topic"):
+    """A room event: what the room is about now."""
+
+    room: str
+    seq: int
+    at: float
+    user: User
+    text: str
+    id: str | UnsetType = UNSET
 
 
 class Presence(Op, kw_only=True):
@@ -291,7 +418,8 @@ class Gap(Op, kw_only=True):
 
 ServerOp = (
     Welcome | Joined | Left | Ack | HistoryPage | Members | RoomList | Pong | Error | Bye
-    | Message | Presence | Count | TypingSignal | Lagging | Gap
+    | Message | Edited | Deleted | Reacted | Unreacted | TopicChanged
+    | Presence | Count | TypingSignal | Lagging | Gap
 )  # fmt: skip
 
 encode = msgspec.json.Encoder().encode
@@ -306,6 +434,8 @@ class MessageBody(Struct, omit_defaults=True):
     text: str
     id: str | UnsetType = UNSET
     reply_to: int | UnsetType = UNSET
+    mentions: list[str] | UnsetType = UNSET
+    mentions_all: bool = False
 
 
 def encode_body(body: Struct) -> str:

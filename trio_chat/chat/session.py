@@ -24,6 +24,7 @@ from ..wire.connection import Connection
 from ..wire.frames import TEXT, Message, compressed
 from . import limits, messages, reading, rules, schema
 from .accounts import Accounts
+from .changes import Author
 from .hub import Hub
 from .operations import AtOnce, Operations, Waiting
 from .pending import Pending
@@ -280,6 +281,10 @@ class Session:
     @property
     def guest(self) -> bool:
         return self._guest
+
+    @property
+    def author(self) -> Author:
+        return Author(self.user)
 
     def member(self, room: str) -> Member:
         member = self._members.get(room)
