@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -138,6 +138,7 @@ class Metrics:
     ) -> None:
         self.counts = Counts()
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
         self._registry.register(ServerCollector(self.counts, hub, open_connections, lag, store))
 
     def text(self) -> bytes:

@@ -15,8 +15,9 @@ from typing import Any, NoReturn
 from swarmlib.mix import KINDS, Mix, MixError, parse_mix
 from swarmlib.scenario import Scenario, ScenarioError, load
 from swarmlib.scenario import names as scenario_names
-from swarmlib.settings import CONTENTS, PROTOCOLS, Settings, SettingsError, guess_protocol, parse_url
+from swarmlib.settings import CONTENTS, PROTOCOLS, Settings, SettingsError, Target, guess_protocol, parse_url
 from swarmlib.tls import context_trusting
+from swarmlib.watch import listener
 
 EXTRA = "pip install 'trio-chat[swarm]' (in a checkout: pip install -e '.[swarm]')"
 
@@ -172,11 +173,12 @@ def parser() -> argparse.ArgumentParser:
         "--server-pid",
         type=int,
         metavar="PID",
-        help="also record the memory and processor time of this process",
+        help="the server's process (default: the one that listens on the port, if it is on this machine;"
+        " else its /metrics are asked)",
     )
     add("--ca", metavar="FILE", help="certificates (PEM) to trust over TLS (default: the system's)")
     add("--json", metavar="FILE", help="write everything measured to FILE (-: standard output)")
-    add("--plot", metavar="FILE", help="draw latency and throughput to FILE (.png, .svg or .pdf)")
+    add("--plot", metavar="FILE", help="draw it all over time to FILE (.png, .svg, .html or .pdf)")
     add("--quiet", action="store_true", help="no progress on standard error")
     return parser
 
@@ -215,17 +217,22 @@ def settings_from(arguments: argparse.Namespace, scenario: Scenario | None = Non
         window=arguments.window if is_closed else 1,
         processes=processes,
         mix=mix,
+        server_pid=_server_pid(arguments.server_pid, target),
         verify=arguments.verify or arguments.resume or mix.members > 0,
         **counts,
         **given,
         **{
             name: getattr(arguments, name)
             for name in (
-                "size", "duration", "warmup", "grace", "ramp", "sample", "spin", "source_ips", "server_pid",
-                "ca", "content", "deflate", "thaw", "resume", "slow_bytes", "spam_rate", "flap", "storm",
+                "size", "duration", "warmup", "grace", "ramp", "sample", "spin", "source_ips", "ca",
+                "content", "deflate", "thaw", "resume", "slow_bytes", "spam_rate", "flap", "storm",
             )
         },
     )  # fmt: skip
+
+
+def _server_pid(given: int | None, target: Target) -> int | None:
+    return listener(target.port) if given is None and target.is_loopback else given
 
 
 def _mix(arguments: argparse.Namespace, scenario: Scenario | None) -> Mix:
@@ -267,7 +274,7 @@ def main(argv: list[str]) -> int:
         return _fail(f"{' and '.join(missing)} not installed: {EXTRA}", 2)
     # Imported here because they need what was just looked for.
     from swarmlib.coordinator import Coordinator, SwarmError
-    from swarmlib.report import make_progress, print_result
+    from swarmlib.report import make_progress, print_result, result_lines
 
     if scenario is not None and not arguments.quiet:
         advice = f" (a server for it: {scenario.server})" if scenario.server else ""
@@ -280,7 +287,7 @@ def main(argv: list[str]) -> int:
         return _fail(str(error), 1)
     document = {"settings": describe(settings), **result}
     print_result(settings, result, sys.stderr if arguments.json == "-" else sys.stdout)
-    _write(arguments, document)
+    _write(arguments, document, "\n".join(result_lines(settings, result)))
     return 1 if is_bad(result) else 0
 
 
@@ -299,7 +306,7 @@ def describe(settings: Settings) -> dict[str, Any]:
     } | {name: getattr(settings, name) for name in names}
 
 
-def _write(arguments: argparse.Namespace, document: dict[str, Any]) -> None:
+def _write(arguments: argparse.Namespace, document: dict[str, Any], table: str) -> None:
     if arguments.json == "-":
         print(json.dumps(document, indent=2))
     elif arguments.json:
@@ -307,14 +314,14 @@ def _write(arguments: argparse.Namespace, document: dict[str, Any]) -> None:
     if arguments.plot:
         from swarmlib.plot import draw
 
-        draw(document, arguments.plot)
+        draw(document, arguments.plot, table)
 
 
 def _check_writable(option: str, name: str | None) -> None:
     if name is None or (name == "-" and option == "json"):
         return
-    if option == "plot" and Path(name).suffix not in (".png", ".svg", ".pdf"):
-        raise SettingsError(f"--plot: a file that ends in .png, .svg or .pdf, not {name!r}")
+    if option == "plot" and Path(name).suffix not in (".png", ".svg", ".html", ".pdf"):
+        raise SettingsError(f"--plot: a file that ends in .png, .svg, .html or .pdf, not {name!r}")
     parent = Path(name).absolute().parent
     if not parent.is_dir() or not os.access(parent, os.W_OK) or Path(name).is_dir():
         raise SettingsError(f"--{option}: cannot write {name!r}")

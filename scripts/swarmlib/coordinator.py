@@ -16,9 +16,9 @@ from typing import Any
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
 
 from swarmlib import personas
-from swarmlib.process_stats import process_stats
 from swarmlib.returning import merged
 from swarmlib.settings import Settings
+from swarmlib.watch import Watch
 from swarmlib.worker import work
 
 HIGHEST_LATENCY_US = 3_600_000_000
@@ -29,6 +29,10 @@ HANG_S = 30.0
 """A worker that should have answered and is silent for so long beyond its own limits is given up."""
 BUSY_SHARE = 0.9
 """Of the cores that the swarm may use: beyond it the swarm itself may be the bottleneck."""
+CURVE = (
+    0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95,
+    99.98, 99.99, 99.995, 99.999, 100.0,
+)  # fmt: skip
 QUANTILES = (50.0, 90.0, 99.0, 99.9, 100.0)
 
 
@@ -55,6 +59,7 @@ class Coordinator:
         self.histograms = {name: new_histogram() for name in ("latency", "ack_latency", "lateness")}
         self.timeline: list[dict[str, Any]] = []
         self.server: dict[str, Any] = {}
+        self.watch = Watch(settings)
         self._on_progress = on_progress
         self._pipes: list[Pipe] = []
         self._processes: list[Any] = []
@@ -84,6 +89,7 @@ class Coordinator:
             thaw = self.settings.thaw if self.settings.frozen else 0.0
             done = self._collect("done", max(self.settings.grace, thaw) + HANG_S)
         finally:
+            self.watch.end()
             self._end_workers()
             signal.signal(signal.SIGINT, previous[0])
             signal.signal(signal.SIGTERM, previous[1])
@@ -200,7 +206,7 @@ class Coordinator:
             record(histogram, content[name])
 
     def _server_stats(self) -> dict[str, float] | None:
-        return None if self.settings.server_pid is None else process_stats(self.settings.server_pid)
+        return self.watch.stats()
 
     # --- the end ------------------------------------------------------------------------------------
 
@@ -235,6 +241,8 @@ class Coordinator:
             errors["messages not sent: the sender's connection was full or gone"] += unsent
         result = {"interrupted": self._interrupted, **window_rates(done)}
         result |= {f"{name}_ms": summary(histogram) for name, histogram in self.histograms.items()}
+        for name in ("latency", "ack_latency"):
+            result[f"{name}_curve"] = curve(self.histograms[name])
         result |= {
             "findings": {kind: findings[kind] for kind in ("gaps", "duplicates", "order")} | dict(+findings),
             "errors": dict(errors),
@@ -270,6 +278,8 @@ class Coordinator:
                 "held": held,
                 "cpu_share": server_share(done[0]["first"], done[0]["last"]),
             }
+        elif known := [point for point in self.timeline if point.get("server")]:
+            result["server"] = self.server | {"held": known[-1]["server"], "cpu_share": told_share(known)}
         result["warnings"] = self._warnings(result, max(part["allowed_rate"] for part in ready))
         return result
 
@@ -352,6 +362,22 @@ def server_share(first: dict[str, Any], last: dict[str, Any]) -> float | None:
         return None
     used = last["server"]["cpu_s"] - first["server"]["cpu_s"]
     return float(round(used / (last["at"] - first["at"]), 3))
+
+
+def told_share(points: list[dict[str, Any]]) -> float | None:
+    """Cores that a server used by its own account, from the first of these points to the last."""
+    first, last = points[0], points[-1]
+    if last["at_s"] <= first["at_s"] or not all("cpu_s" in point["server"] for point in (first, last)):
+        return None
+    used = last["server"]["cpu_s"] - first["server"]["cpu_s"]
+    return round(used / (last["at_s"] - first["at_s"]), 3)
+
+
+def curve(histogram: HdrHistogram) -> list[tuple[float, float]]:
+    """(percentile, milliseconds) along the whole of it; empty if nothing was recorded."""
+    if not histogram.get_total_count():
+        return []
+    return [(share, round(histogram.get_value_at_percentile(share) / 1000, 3)) for share in CURVE]
 
 
 def summary(histogram: HdrHistogram) -> dict[str, float] | None:

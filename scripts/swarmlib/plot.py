@@ -1,46 +1,114 @@
-"""Draws a result: the latency curve, and throughput over time. Needs matplotlib."""
+"""Draws a result: throughput, latency, connections, the server's memory and processor. Needs matplotlib."""
 
 import html
 import io
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_QUANTILES = ("p50", "p90", "p99", "p99.9", "max")
+Points = list[tuple[float, float]]
 
 
-def draw(document: dict[str, Any], file: str) -> None:
-    """Draw ``document``, as ``--json`` writes it, to ``file``; its ending tells the format."""
-    figure = Figure(figsize=(9, 9), layout="constrained")
-    throughput, latency, quantiles = figure.subplots(3, 1)
+def draw(document: dict[str, Any], file: str, table: str = "") -> None:
+    """Draw ``document``, as ``--json`` writes it, to ``file``; its ending tells the format.
+
+    A page (``.html``) has the final ``table`` below the picture.
+    """
     settings, timeline = document["settings"], document["timeline"]
-    figure.suptitle(
-        f"{settings['protocol']}: {settings['clients']} clients, {settings['rooms']} rooms,"
+    figure = Figure(figsize=(12, 10), layout="constrained")
+    axes = figure.subplots(3, 2)
+    title = (
+        f"{settings['protocol']}: {settings['clients']:,} clients, {settings['rooms']:,} rooms,"
         f" {settings['loop']} loop"
     )
-    times = [point["at_s"] for point in timeline]
-    throughput.plot(times, [point["deliveries_per_s"] for point in timeline], label="deliveries/s")
-    throughput.plot(times, [point["sends_per_s"] for point in timeline], label="sends/s")
-    throughput.set_ylim(bottom=0)
-    throughput.set_xlabel("seconds")
-    throughput.legend()
-    timed = [point for point in timeline if point["latency_ms"]]
+    figure.suptitle(title)
+    _throughput(axes[0][0], timeline)
+    _connections(axes[0][1], timeline)
+    _latency(axes[1][0], timeline)
+    _percentiles(axes[1][1], document)
+    _memory(axes[2][0], timeline)
+    _processor(axes[2][1], timeline)
+    for ax in (axes[0][0], axes[0][1], axes[1][0], axes[2][0], axes[2][1]):
+        ax.set_xlabel("seconds")
+    save(figure, file, title, table)
+
+
+def _line(ax: Axes, points: Points, label: str) -> None:
+    if points:
+        ax.plot([at for at, _ in points], [value for _, value in points], label=label)
+
+
+def _finish(ax: Axes, title: str) -> None:
+    ax.set_title(title, loc="left", fontsize=10)
+    ax.grid(alpha=0.3)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend()
+    elif not ax.lines:
+        ax.text(0.5, 0.5, "not known", ha="center", va="center", transform=ax.transAxes, color="0.5")
+
+
+def _throughput(ax: Axes, timeline: list[dict[str, Any]]) -> None:
+    for key, label in (("deliveries_per_s", "deliveries/s"), ("sends_per_s", "sends/s")):
+        _line(ax, [(point["at_s"], point[key]) for point in timeline], label)
+    ax.set_ylim(bottom=0)
+    _finish(ax, "throughput")
+
+
+def _connections(ax: Axes, timeline: list[dict[str, Any]]) -> None:
+    _line(ax, [(point["at_s"], point["clients"]) for point in timeline], "members")
+    told = [
+        (point["at_s"], point["server"]["connections"])
+        for point in timeline
+        if "connections" in (point.get("server") or {})
+    ]
+    _line(ax, told, "connections, as the server counts")
+    ax.set_ylim(bottom=0)
+    _finish(ax, "connections")
+
+
+def _latency(ax: Axes, timeline: list[dict[str, Any]]) -> None:
     for name in ("p50", "p99", "max"):
-        latency.plot(
-            [point["at_s"] for point in timed], [point["latency_ms"][name] for point in timed], label=name
-        )
-    latency.set_xlabel("seconds")
-    latency.set_ylabel("latency, ms")
-    latency.set_yscale("log")
-    latency.legend()
-    for key, label in (("latency_ms", "delivery"), ("ack_latency_ms", "ack")):
-        if document[key]:
-            quantiles.plot(_QUANTILES, [document[key][name] for name in _QUANTILES], marker="o", label=label)
-    quantiles.set_ylabel("ms")
-    quantiles.set_yscale("log")
-    quantiles.legend()
-    save(figure, file, "Swarm", "")
+        points = [(point["at_s"], point["latency_ms"][name]) for point in timeline if point["latency_ms"]]
+        _line(ax, points, name)
+    if ax.lines:
+        ax.set_yscale("log")
+    _finish(ax, "latency over time, ms")
+
+
+def _percentiles(ax: Axes, document: dict[str, Any]) -> None:
+    """As far right as there are nines: where a server's tail is seen."""
+    for key, label in (("latency_curve", "delivery"), ("ack_latency_curve", "ack")):
+        points = [(1 / (1 - share / 100), value) for share, value in document.get(key) or [] if share < 100]
+        _line(ax, points, label)
+    if ax.lines:
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ticks = {1: "0", 2: "50", 10: "90", 100: "99", 1e3: "99.9", 1e4: "99.99", 1e5: "99.999"}
+        ax.set_xticks(list(ticks), list(ticks.values()))
+    ax.set_xlabel("percentile")
+    _finish(ax, "latency by percentile, ms")
+
+
+def _memory(ax: Axes, timeline: list[dict[str, Any]]) -> None:
+    known = [point for point in timeline if point.get("server")]
+    _line(ax, [(point["at_s"], point["server"]["rss_bytes"] / 2**20) for point in known], "resident")
+    _finish(ax, "server's memory, MiB")
+
+
+def _processor(ax: Axes, timeline: list[dict[str, Any]]) -> None:
+    known = [point for point in timeline if "cpu_s" in (point.get("server") or {})]
+    shares = [
+        (later["at_s"], 100 * (later["server"]["cpu_s"] - point["server"]["cpu_s"]) / passed)
+        for point, later in pairwise(known)
+        if (passed := later["at_s"] - point["at_s"]) > 0
+    ]
+    _line(ax, shares, "of one core")
+    if shares:
+        ax.set_ylim(bottom=0)
+    _finish(ax, "server's processor time, %")
 
 
 def save(figure: Figure, file: str, title: str, text: str) -> None:
@@ -53,7 +121,7 @@ def save(figure: Figure, file: str, title: str, text: str) -> None:
     _, tag, svg = drawn.getvalue().partition("<svg")
     page = [
         f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>',
-        "<style>body{font:15px system-ui;margin:2em auto;max-width:60em}svg{width:100%;height:auto}</style>",
+        "<style>body{font:15px system-ui;margin:2em auto;max-width:70em}svg{width:100%;height:auto}</style>",
         f"<h1>{html.escape(title)}</h1>{tag}{svg}<pre>{html.escape(text)}</pre></html>",
     ]
-    Path(file).write_text("\n".join(page))
+    Path(file).write_text("\n".join(page), "utf-8")

@@ -48,35 +48,16 @@ class _Lines(_Silent):
         )
 
 
-class _Terminal(_Lines):
-    """One line that changes, with a spinner."""
-
-    def __init__(self, settings: Settings) -> None:
-        from rich.console import Console
-
-        super().__init__(settings)
-        self._status = Console(stderr=True).status("starting")
-
-    def __enter__(self) -> Self:
-        self._status.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._status.__exit__(None, None, None)
-
-    def show(self, point: dict[str, Any]) -> None:
-        self._status.update(self.text(point))
-
-
 def make_progress(settings: Settings, *, quiet: bool) -> Progress:
     """The right one for where standard error goes."""
     if quiet:
         return _Silent()
     if sys.stderr.isatty():
         try:
-            return _Terminal(settings)
+            from swarmlib.live import Screen
         except ImportError:  # rich is only for looks
-            pass
+            return _Lines(settings)
+        return Screen(settings)
     return _Lines(settings)
 
 
@@ -117,6 +98,15 @@ def result_lines(settings: Settings, result: dict[str, Any]) -> list[str]:
         plain = found["plain_bytes_per_delivery"]
         saved = f", {1 - found['bytes_per_delivery'] / plain:.0%} less than {plain:g} plain" if plain else ""
         lines.append(_row("deflate", f"{found['agreed']:,}", f"{found['bytes_per_delivery']:g} bytes{saved}"))
+    if (found := result.get("server")) and found["held"]:
+        grown = (
+            ""
+            if not found["joined"]
+            else f", {found['joined']['rss_bytes'] / 2**20:,.1f} when all had joined"
+        )
+        share = "" if found["cpu_share"] is None else f"; {found['cpu_share']:.0%} of a core"
+        memory = f"{found['held']['rss_bytes'] / 2**20:,.1f} MiB"
+        lines.append(_row("server", memory, f"at the end of the load{grown}{share}"))
     shakes = result["handshakes"]
     lines.append(_row("handshakes", f"{shakes['count']:,}", f"{shakes['per_s']:,.0f}/s"))
     for kind, count in result["findings"].items():

@@ -228,7 +228,8 @@ async def test_metrics_are_prometheus_text() -> None:
         assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         families = {family.name: family for family in text_string_to_metric_families(answer.text + "\n")}
         assert all(
-            name.startswith("trio_chat_") and family.documentation for name, family in families.items()
+            name.startswith(("trio_chat_", "process_")) and family.documentation
+            for name, family in families.items()
         )
         values = {
             (sample.name, *sample.labels.values()): sample.value
