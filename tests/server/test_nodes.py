@@ -203,6 +203,21 @@ async def test_members_in_process_go_on_after_a_loss(tmp_path: Path) -> None:
                     break
 
 
+async def test_a_node_that_is_behind_looks_at_the_log(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who has seen more than this node has, elsewhere, is not told that it doesn't exist."""
+    async with nodes(url, url) as (one, two), members(one, two) as (ann, _):
+        monkeypatch.setattr(two.hub.elsewhere, "grown", lambda room, events: None)
+        for i in range(3):
+            await ann.say(str(i))
+        assert two.hub.rooms["lobby"].head == 0
+        async with client(two) as again:
+            joined = await again.join(since=2, epoch=one.hub.rooms["lobby"].epoch)
+            assert (joined["recovered"], joined["head"]) == (True, 3)
+            assert await again.texts(1) == [(3, "2")]
+        async with client(two) as future:
+            assert not (await future.join(since=99))["recovered"]
+
+
 async def test_events_that_never_came_are_read_from_the_log(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
+from msgspec import UNSET, UnsetType
 
 from ..log.base import Append, Appended, Event, EventLog, LogUnavailable, Position
 from . import control, limits, opening
@@ -171,6 +172,25 @@ class Hub:
             room.publish(head + 1, [])
             self.wake(room)
             self._read_state(room)
+
+    async def catch_up_with(self, room: Room, since: int, epoch: str | UnsetType) -> None:
+        """Look at the log if a client has seen of ``room`` what this node hasn't: another one may have
+        shown it.
+
+        Raises `LogUnavailable`, also if the room has begun anew and this node is about to hear of it.
+        """
+        if since <= room.head and epoch in (room.epoch, UNSET):
+            return
+        room.pins += 1
+        try:
+            position = await self.log.position(room.name)
+            if position.epoch != room.epoch:
+                raise LogUnavailable("the room has lost events and begins anew")
+            self.behind(room.name, position.head)
+        except BaseException:
+            self._unpin(room)
+            raise
+        room.pins -= 1  # without a release: the client is about to join it
 
     def restart(self, room: Room, position: Position) -> None:
         """The log has lost events of this room: it begins anew."""

@@ -379,6 +379,8 @@ class Session:
         if isinstance(request.last, int) and request.last < 0:
             raise Refusal("bad_request", "last: a number of messages, 0 or more")
         room = await self._hub.open_room(name)
+        if isinstance(request.since, int) and self._hub.log.shared:
+            await self._hub.catch_up_with(room, request.since, request.epoch)
         if self._connection.closing:  # it has ended meanwhile: nobody would leave the room again
             self._hub.release(room)
             return
