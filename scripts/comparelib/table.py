@@ -56,9 +56,9 @@ def markdown(workload: Workload, runs: Runs, skipped: dict[str, str]) -> str:
 def _rate_table(runs: Runs, workload: Workload) -> list[str]:
     baseline = workload.baseline
     lines = [
-        "| server | deliveries/s | min - max | to `ws` | to `ws`, per CPU second | server CPU | p99, ms |"
-        + (" bytes | plain |" if workload.deflate else ""),
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |" + (" ---: | ---: |" if workload.deflate else ""),
+        "| server | deliveries/s | min - max | to `ws` | to `ws`, per CPU second | server CPU | load CPU"
+        " | p99, ms |" + (" bytes | plain |" if workload.deflate else ""),
+        f"| ---{' | ---:' * (9 if workload.deflate else 7)} |",
     ]
     for name, rounds in runs.items():
         good = [run for run in rounds if run]
@@ -71,6 +71,7 @@ def _rate_table(runs: Runs, workload: Workload) -> list[str]:
             f"| {_label(name)} | {_number(median(values))} | {_number(min(values))} - {_number(max(values))}"
             f" | {_ratio(ratios(runs, name, baseline))} | {_ratio(ratios(runs, name, baseline, 'per_cpu'))}"
             f" | {share:.0%}{'' if share >= BUSY else ' (not saturated)'}"
+            f" | {median(run['swarm_cpu'] for run in good):.0%}"
             f" | {f'{median(tails):.2f}' if tails else ''} |" + (_bytes(good) if workload.deflate else "")
         )
     return lines

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ports import free_port
+
 START_S = 15.0
 MAX_MEMBERS = 100_000
 Started = tuple[list[str], dict[str, str]]
@@ -29,7 +31,8 @@ persistence false
 max_queued_messages 0
 max_queued_bytes 0
 max_connections -1
-log_dest none
+log_dest stderr
+log_type error
 """
 
 NATS = """\
@@ -153,12 +156,6 @@ DAEMONS: dict[str, Callable[[int, Path], Started]] = {
     "ejabberd": ejabberd,
     "prosody": prosody,
 }
-
-
-def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def tell_when_ready(port: int, server: int) -> None:

@@ -4,20 +4,14 @@
 ``--echo`` only its sender does. Python is called once for each message that comes in; the fan-out is C++.
 """
 
-import socket
 import sys
 from typing import Any
 
+from ports import free_port
 from socketify import App, AppListenOptions, CompressOptions
 
 NO_LIMIT_BYTES = 64 << 20
 """Of what may wait for one client: by default it drops what is beyond 64 KiB."""
-
-
-def free_port() -> int:
-    """One that nobody listens on: the library does not tell which one the system chose."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def upgraded(response: Any, request: Any, context: Any) -> None:
@@ -61,7 +55,9 @@ if __name__ == "__main__":
             "message": echo if "--echo" in given else fan_out,
         },
     )
-    chosen = int(given[given.index("--port") + 1]) if "--port" in given else free_port()
+    chosen = (
+        int(given[given.index("--port") + 1]) if "--port" in given else free_port()
+    )  # it tells nobody which one the system chose
     app.listen(
         AppListenOptions(port=chosen, host="127.0.0.1"),
         lambda config: print(f"peer serving on http://127.0.0.1:{config.port}", flush=True),

@@ -208,6 +208,8 @@ def settings_from(arguments: argparse.Namespace, scenario: Scenario | None = Non
     counts = _counts(arguments, mix, is_closed=is_closed)
     if rate is not None:
         rate *= arguments.scale
+    if mix.members and not mix.senders and arguments.rate is None:
+        rate = 0.0
     processes = arguments.processes or max(1, min(os.cpu_count() or 1, 8, counts["clients"]))
     given = {"room": arguments.room} if arguments.room else {}
     return Settings(

@@ -277,7 +277,7 @@ class Worker:
         waiting = [
             client for client in self.clients if client.state is State.READY and self._is_behind(client)
         ]
-        if self.thawed_s is None and not any(client.is_frozen for client in waiting):
+        if self.thawed_s is None and self._is_complete and not any(client.is_frozen for client in waiting):
             self.thawed_s = round((time.monotonic_ns() - began) / 1e9, 3)
         return not waiting and self._is_complete
 

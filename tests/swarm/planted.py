@@ -1,13 +1,15 @@
 """A small chat and broadcast server with one planted fault: what the swarm must find.
 
 Chat at ``/ws``, broadcast everywhere else. The fault hits one member (chat: the swarm's third client;
-broadcast: the third that joins) at the fifth message of the room, or the ack of that message.
+broadcast: the third that joins) at the fifth message of the room, or the ack of that message; or everybody
+who comes back.
 """
 
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import msgspec
 import trio
@@ -17,6 +19,10 @@ VICTIM = 2
 VICTIM_NAME = "-00002"
 AT = 5
 FAULTS = ("none", "dropped", "duplicated", "reordered", "lying ack", "altered", "no ack")
+
+RESUME_FAULTS = ("none", "lost on resume", "twice on resume")
+"""Of one event: the first that a client missed, or the last that it had."""
+FIRST = 41
 
 decode = msgspec.json.Decoder().decode
 Send = Callable[[str | bytes], Awaitable[None]]
@@ -62,7 +68,8 @@ class Server:
     def __init__(self, fault: str) -> None:
         self.fault = fault
         self.members: list[Faulty] = []
-        self.seq = 40  # a room with a past
+        self.seq = FIRST - 1  # a room with a past
+        self.shown: list[str | bytes] = []
         self.order = trio.StrictFIFOLock()
 
     async def handle(self, request: WebSocketRequest) -> None:
@@ -98,12 +105,20 @@ class Server:
                 name = asked["name"]
                 await connection.send_message(text_of({"op": "welcome", "session": "s"}))
             elif asked["op"] == "join":
-                self.join(connection, is_victim=name.endswith(VICTIM_NAME))
-                await connection.send_message(
-                    text_of({"op": "joined", "room": asked["room"], "head": self.seq})
-                )
+                async with self.order:
+                    self.join(connection, is_victim=name.endswith(VICTIM_NAME))
+                    await self.welcome(connection, asked)
             else:
                 await self.say(connection, asked)
+
+    async def welcome(self, connection: WebSocketConnection, asked: dict[str, Any]) -> None:
+        """The answer to a join, and what somebody who comes back has missed."""
+        joined = {"op": "joined", "room": asked["room"], "head": self.seq, "recovered": "since" in asked}
+        await connection.send_message(text_of(joined))
+        if "since" in asked:
+            wrong = {"lost on resume": 1, "twice on resume": -1}.get(self.fault, 0)
+            for event in self.shown[max(0, asked["since"] + 1 - FIRST + wrong) :]:
+                await send_if_open(connection, event)
 
     async def say(self, connection: WebSocketConnection, asked: dict[str, str]) -> None:
         """Number a message, acknowledge it, show it to all."""
@@ -125,6 +140,7 @@ class Server:
 
     async def show(self, message: str | bytes) -> None:
         """Pass a message to every member."""
+        self.shown.append(message)
         for member in self.members:
             await member.pass_on(message)
 

@@ -21,6 +21,7 @@ def run(value: float, cpu: float = 1.0, **bad: int) -> dict[str, Any]:
     return {
         "value": value,
         "server_cpu": cpu,
+        "swarm_cpu": 0.25,
         "latency_ms": {"p99": 1.5},
         "bad": bad,
         "neighbours": 0.0,
@@ -52,9 +53,9 @@ def test_a_table_of_compressed_fan_out_shows_bytes() -> None:
     packed = run(20e3) | {"bytes_per_delivery": 110.4, "plain_bytes_per_delivery": 304.0}
     plain = run(50e3) | {"bytes_per_delivery": 304.0, "plain_bytes_per_delivery": None}
     text = markdown(workload, {"node-ws-deflate": [packed], "node-ws": [plain]}, {})
-    assert "| server CPU | p99, ms | bytes | plain |" in text
-    assert "**1.00** (1.00 - 1.00) | 100% | 1.50 | 110 | 304 |" in text
-    assert "**2.50** (2.50 - 2.50) | 100% | 1.50 | | |" in text
+    assert "| server CPU | load CPU | p99, ms | bytes | plain |" in text
+    assert "**1.00** (1.00 - 1.00) | 100% | 25% | 1.50 | 110 | 304 |" in text
+    assert "**2.50** (2.50 - 2.50) | 100% | 25% | 1.50 | | |" in text
 
 
 def test_workloads_have_their_servers() -> None:

@@ -75,6 +75,21 @@ async def test_a_fault_is_found_in_the_middle_of_a_mix(fault: str, kind: str) ->
     assert {name: count for name, count in result["findings"].items() if count} == {kind: 1}
 
 
+@pytest.mark.parametrize(
+    ("fault", "kind"), [("none", ""), ("lost on resume", "gaps"), ("twice on resume", "duplicates")]
+)
+async def test_what_goes_wrong_when_clients_come_back_is_found(fault: str, kind: str) -> None:
+    """Only that: the transcript goes on over all connections of a client."""
+    mix = "talker=2,lurker=1,storm=3,flapping=2"
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(serve_planted, fault)
+        status, result, errors = await swarm(f"ws://127.0.0.1:{port}/ws", "--mix", mix, *TIMES)
+        nursery.cancel_scope.cancel()
+    assert status == int(fault != "none"), (result, errors)
+    assert {name for name, count in result["findings"].items() if count} == ({kind} if kind else set())
+    assert result["personas"]["storm"]["dropped"] >= 3
+
+
 async def test_a_handshake_that_takes_too_long_is_told() -> None:
     """When the server ended it, and with what answer."""
 
@@ -108,6 +123,11 @@ def test_fragments_make_the_message_again(payload: bytes) -> None:
     assert b"".join(frame.payload for frame in frames) == payload
     assert [frame.message_finished for frame in frames][-1]
     assert len(frames) >= len(payload) // 3
+
+
+def test_a_mix_without_anybody_who_talks_is_silent() -> None:
+    """The usual rate is for those who do."""
+    assert made("--mix", "lurker=3").rate == 0
 
 
 def test_clients_are_numbered_by_persona() -> None:
