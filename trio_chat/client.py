@@ -28,7 +28,7 @@ import logging
 import math
 import random
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Literal, TypeVar
@@ -38,7 +38,8 @@ import trio
 from msgspec import UNSET, UnsetType
 
 from .chat import schema
-from .chat.schema import Gap, Message, User
+from .chat.schema import File, Gap, Message, User
+from .client_files import Source, parcel, send
 from .client_link import (
     Address,
     CannotConnect,
@@ -72,6 +73,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Event",
+    "File",
     "Gap",
     "Message",
     "Page",
@@ -90,11 +92,13 @@ __all__ = [
 logger = logging.getLogger("trio_chat.client")
 
 _R = TypeVar("_R", bound=schema.Reply)
+Token = str | Callable[[], str] | None
 State = Literal["connecting", "open", "reconnecting", "closed"]
 
 _TRANSIENT = ("unavailable", "rate_limited")
 _BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 30.0
+_UPLOAD_TRIES = 6
 _PATIENCE_SECONDS = 5.0
 """How long a full room may stop the reading, or half a heartbeat: less than what a server puts up with."""
 
@@ -243,7 +247,7 @@ class Client:
     """A signed-in user. Made by `open_client`."""
 
     def __init__(
-        self, address: Address, connect: Connect, name: str | None, token: str | None, session: str | None,
+        self, address: Address, connect: Connect, name: str | None, token: Token, session: str | None,
         timeout: float, rng: random.Random,
     ) -> None:  # fmt: skip
         self.user = User("", name or "")
@@ -321,6 +325,45 @@ class Client:
     async def rooms(self) -> list[schema.RoomInfo]:
         """The rooms of the server, most recently active first, at most 1,000."""
         return (await self._ask(schema.Rooms(), schema.RoomList, None)).rooms
+
+    async def upload(self, source: Source, name: str | None = None) -> File:
+        """Send a file to the server, for `Room.say`: bytes with a name, or the path of a file.
+
+        Waits across reconnects, and tries again where that may help. Raises `ChatError` if the server
+        refuses it (``too_big``, ``full``), or can't be reached for this in `_UPLOAD_TRIES` tries; `OSError`
+        for a file that can't be read; `ValueError` for a name that is none.
+        """
+        sent = await parcel(source, name)
+        if self.limits is not None and sent.size > self.limits.max_file_bytes:
+            raise ChatError("too_big", f"at most {self.limits.max_file_bytes} bytes, not {sent.size}")
+        for failures in range(_UPLOAD_TRIES):
+            self._check_open()
+            while self.session is None or self._link is None:
+                await self._state_changed.wait()
+                self._check_open()
+            try:
+                with trio.fail_after(self._timeout):
+                    stream = await self._connect()
+            except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
+                trouble = Ended(str(error) or "cannot connect")
+            else:
+                try:
+                    return await send(stream, self._address, self.session, sent)
+                except Ended as ended:
+                    trouble = ended
+                finally:
+                    await trio.aclose_forcefully(stream)
+            await trio.sleep(self._delay(failures, trouble.retry_after))
+        raise ChatError("unavailable", f"the file was not taken: {trouble}")
+
+    async def sign_in(self, token: str) -> None:
+        """Be signed in by ``token`` from now on: a newer one before the last one expires, or the first.
+
+        Raises `ChatError` (``bad_token``).
+        """
+        reply = await self._ask(schema.Hello(token=token), schema.Welcome, None)
+        self._token = token
+        self.user, self.session, self.limits = reply.user, reply.session, reply.limits
 
     def states(self) -> "States":
         """An iteration of the present state and each new one (the latest, if several pass at once)."""
@@ -427,7 +470,7 @@ class Client:
                 hello = schema.Hello(
                     id=self._next_id(),
                     name=self._name or UNSET,
-                    token=self._token or UNSET,
+                    token=(self._token() if callable(self._token) else self._token) or UNSET,
                     resume=self.session or UNSET,
                 )
                 link.send(hello)
@@ -628,7 +671,7 @@ async def open_client(
     url: str,
     name: str | None = None,
     *,
-    token: str | None = None,
+    token: Token = None,
     session: str | None = None,
     patient: bool = False,
     timeout: float = 10.0,
@@ -639,10 +682,11 @@ async def open_client(
     """Connect to the chat server at ``url`` and stay connected for the time of the block.
 
     ``url``: ``ws``, ``wss``, ``http`` or ``https``, with or without a path, or ``unix:PATH``. ``name``: as a
-    guest; the server may add a number (`Client.user`). ``token``: to sign in. ``session``: a `Client.session`
-    had before, to be the same user again. ``patient``: keep trying for the first connection too.
-    ``timeout``: seconds for one connection to be made. ``connect``: makes the stream instead of TCP or TLS
-    to the host of ``url``. ``rng``: for ids and backoff.
+    guest; the server may add a number (`Client.user`). ``token``: to sign in, or a function that gives one,
+    which is asked for each connection. ``session``: a `Client.session` had before, to be the same user
+    again. ``patient``: keep trying for the first connection too. ``timeout``: seconds for one connection to
+    be made. ``connect``: makes the stream instead of TCP or TLS to the host of ``url``. ``rng``: for ids and
+    backoff.
 
     Raises `CannotConnect`, `Refused` or `ChatError` if the first connection fails, `ValueError` for a
     bad ``url``. What the block raises comes out as it is.
