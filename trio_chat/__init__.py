@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .chat.local import LocalRoom as LocalRoom
     from .chat.policy import RoomPolicy as RoomPolicy
+    from .chat.schema import File as File
     from .chat.schema import User as User
     from .client import CannotConnect as CannotConnect
     from .client import ChatError as ChatError
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .wire.endpoint import WebSocket as WebSocket
 
 _HOMES = {
+    "File": "chat.schema",
     "LocalRoom": "chat.local",
     "RoomPolicy": "chat.policy",
     "User": "chat.schema",

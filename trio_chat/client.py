@@ -28,7 +28,7 @@ import logging
 import math
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Literal, TypeVar
@@ -164,18 +164,27 @@ class Room:
         assert self._inbox.info is not None
         return self._inbox.info
 
-    async def say(self, text: str, *, reply_to: int | None = None) -> Message:
-        """Say something; returns the event when the server has stored it.
+    async def say(
+        self, text: str, *, reply_to: int | None = None, files: Sequence[File | str] = ()
+    ) -> Message:
+        """Say something; returns the event when the server has stored it. ``files``: what `Client.upload`
+        gave, or hashes.
 
         Waits across reconnects. Raises `ChatError` if the server refuses. When cancelled, the event may or
         may not have been stored.
         """
-        op = schema.Say(room=self.name, text=text, reply_to=UNSET if reply_to is None else reply_to)
+        op = schema.Say(
+            room=self.name,
+            text=text,
+            reply_to=UNSET if reply_to is None else reply_to,
+            files=[file.hash if isinstance(file, File) else file for file in files] or UNSET,
+        )
         ack = await self._client._ask(op, schema.Ack, self._inbox)
         user = self._client.user
         return Message(
-            room=self.name, seq=ack.seq, at=ack.at, user=user, text=text, id=op.id, reply_to=op.reply_to
-        )
+            room=self.name, seq=ack.seq, at=ack.at, user=user, text=text, id=op.id, reply_to=op.reply_to,
+            files=[file for file in files if isinstance(file, File)] or UNSET,
+        )  # fmt: skip
 
     async def history(
         self, *, before: int | None = None, after: int | None = None, limit: int = schema.DEFAULT_HISTORY
@@ -355,6 +364,12 @@ class Client:
                     await trio.aclose_forcefully(stream)
             await trio.sleep(self._delay(failures, trouble.retry_after))
         raise ChatError("unavailable", f"the file was not taken: {trouble}")
+
+    def url_of(self, file: File) -> str:
+        """Where a file of a message is, in full; over a Unix socket, the path."""
+        if self._address.unix is not None:
+            return file.url
+        return f"http{'s' if self._address.tls else ''}://{self._address.authority}{file.url}"
 
     async def sign_in(self, token: str) -> None:
         """Be signed in by ``token`` from now on: a newer one before the last one expires, or the first.

@@ -280,9 +280,9 @@ async def serve(
         if log is None:
             log = await stack.enter_async_context(open_log(config.log, sync=config.sync, clock=clock))
         policy_of = settled_policy(config, rooms)
-        hub = Hub(log, clock=clock, rng=rng, max_waiting=config.outbox, policy_of=policy_of)
         directory = Path(config.files) if config.files else directory_for(config.log, data_directory())
         store = await stack.enter_async_context(open_store(directory, config.file_quota))
+        hub = Hub(log, clock=clock, rng=rng, max_waiting=config.outbox, policy_of=policy_of, files=store)
         poller = Poller.create()
         if poller is not None:
             stack.callback(poller.close)

@@ -55,6 +55,7 @@ _HELP = """\
 /rooms         the rooms of this server
 /who           who is here
 /history [N]   N older messages (20)
+/upload FILE   send a file
 /quit          leave (Ctrl-D too)
 //TEXT         say a text that begins with a slash"""
 
@@ -82,6 +83,15 @@ async def run(url: str, *, room: str = "lobby", name: str | None = None) -> int:
         print(f"trio_chat: {visible(str(error))}", file=sys.stderr)
         return 1
     return 0
+
+
+def _size(size: int) -> str:
+    """A file's size for people."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size} {unit}"
+        size = round(size / 1024)
+    return f"{size} GiB"
 
 
 def _login_name() -> str | None:
@@ -447,7 +457,11 @@ class Conversation:
         except (OverflowError, ValueError, OSError):
             at = "--:--"
         # Each line of a text is marked as one: nobody can write a line that looks like another's.
-        text = "\n    | ".join(visible(line.removesuffix("\r")) for line in message.text.split("\n"))
+        lines = message.text.split("\n") if message.text or not message.files else []
+        lines += [
+            f"[{file.name}, {_size(file.size)}] {self._client.url_of(file)}" for file in message.files or ()
+        ]
+        text = "\n    | ".join(visible(line.removesuffix("\r")) for line in lines)
         who = self._screen.tinted(message.user)
         return f"{self._screen.dim(at)} {self._where(room)}{who}: {text}"
 
@@ -479,7 +493,7 @@ class Conversation:
         command, _, rest = line[1:].partition(" ")
         known = {
             "help": self._help, "join": self._join, "leave": self._leave, "rooms": self._list_rooms,
-            "who": self._who, "history": self._history, "quit": self._quit_command,
+            "who": self._who, "history": self._history, "upload": self._upload, "quit": self._quit_command,
         }  # fmt: skip
         if command not in known:
             await self._note(f"there is no /{visible(command)}; /help lists what there is")
@@ -502,6 +516,28 @@ class Conversation:
             self._sending += 1
         except trio.WouldBlock:
             await self._note(f"not sent: {_MAX_UNSENT} lines wait for the server already")
+
+    async def _upload(self, argument: str) -> None:
+        if self._room is None or not argument:
+            await self._note("/upload FILE" if self._room is not None else "you are in no room; /join ROOM")
+            return
+        assert self._nursery is not None
+        self._nursery.start_soon(self._send_file, self._room, argument)
+
+    async def _send_file(self, room: Room, path: str) -> None:
+        """Send a file and show it in ``room``, while the conversation goes on."""
+        try:
+            file = await self._client.upload(await trio.Path(path).expanduser())
+            await room.say("", files=[file])
+        except ChatError as error:
+            await self._note(f"not sent: {visible(error.message)}")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            await self._note(f"not sent, {visible(path)}: {visible(reason or str(error))}")
+        except trio.ClosedResourceError:
+            await self._note(f"not sent, you have left {room.name}")
+        except Refused as error:
+            self._fail(error)
 
     async def _help(self, _: str) -> None:
         await self._screen.print(_HELP)

@@ -18,7 +18,11 @@ SAID = [
     (b'{"op":"ack"}', OPS),
     (b'{"op":"ping","op":"say"}', "op: given twice"),
     (b'{"op":"ping","op":"fly"}', OPS),
-    (b'{"op":"say","room":"a","text":""}', "text: Expected `str` of length >= 1"),
+    (b'{"op":"edit","room":"a","seq":1,"text":""}', "text: Expected `str` of length >= 1"),
+    (
+        b'{"op":"say","room":"a","text":"","files":["x"]}',
+        "files[0]: Expected `str` matching regex '^[0-9a-f]{64}$'",
+    ),
     (b'{"op":"say","text":"x"}', "Object missing required field `room`"),
     (b'{"op":"say","room":"a","text":"\\ud800"}', HALF.format("\\ud800")),
     (b'{"op":"say","room":"a","text":"\\uD83Dx and more of it"}', HALF.format("\\uD83D")),

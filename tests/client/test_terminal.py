@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -410,3 +411,19 @@ def test_a_server_that_refuses_is_one_line(server: ServerThread) -> None:
     with terminal("http://127.0.0.1:1", "--name", "ann") as person:
         assert person.end() == (1, "trio_chat: cannot connect to 127.0.0.1:1: Connection refused\n")
         assert person.screen.raw == b""
+
+
+def test_a_file_is_sent_and_shown(tmp_path: Path) -> None:
+    """With its name, its size and where it is; what can't be sent is said in a line."""
+    (tmp_path / "notes.txt").write_text("hello" * 1000)
+    with ServerThread() as server, terminal(server.url, "--name", "ann", columns=200) as person:
+        person.wait_for(r"lobby> ?$")
+        person.type("/upload\r")
+        person.wait_for(r"-- /upload FILE")
+        person.type(f"/upload {tmp_path}/nothing\r")
+        person.wait_for(r"-- not sent, .*/nothing: No such file or directory")
+        person.type(f"/upload {tmp_path}/notes.txt\r")
+        digest = "[0-9a-f]{64}"
+        person.wait_for(rf"ann: \[notes.txt, 5 KiB\] {re.escape(server.url)}/files/{digest}/notes.txt")
+        person.type("/quit\r")
+        assert person.end() == (0, "")

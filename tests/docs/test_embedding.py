@@ -310,6 +310,46 @@ async def test_the_clients() -> None:
             nursery.cancel_scope.cancel()
 
 
+async def test_a_file_is_shared(tmp_path: Path) -> None:
+    """From its path, and its address is the server's."""
+    (tmp_path / "notes.txt").write_text("hello")
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            server = await nursery.start(trio_chat.serve, trio_chat.Config(port=0, log="memory:"))
+            async with server.hub.join("lobby", name="bob") as local:
+                url = await page.share(server.url, str(tmp_path / "notes.txt"))
+                event = await anext(local)
+                assert isinstance(event, trio_chat.Message)
+                assert event.files
+                assert url == f"{server.url}{event.files[0].url}"
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_client_stays_signed_in(tmp_path: Path) -> None:
+    """By newer and newer tokens."""
+    jwt = pytest.importorskip("jwt")
+    secret = "x" * 32
+    (tmp_path / "key").write_text(secret)
+    issued = []
+    enough = trio.Event()
+
+    def issue() -> str:
+        issued.append(jwt.encode({"sub": "u1", "name": "Ann", "exp": 4e9 + len(issued)}, secret, "HS256"))
+        if len(issued) == 4:
+            enough.set()
+        token: str = issued[-1]
+        return token
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            config = trio_chat.Config(port=0, log="memory:", jwt_key=str(tmp_path / "key"), guests=False)
+            server = await nursery.start(trio_chat.serve, config)
+            nursery.start_soon(page.stay, server.url, issue, 0.01)
+            await enough.wait()
+            assert [connection.label.user for connection in server.connections] == ["Ann"]
+            nursery.cancel_scope.cancel()
+
+
 async def test_other_ways_in() -> None:
     """A listener of one's own serves the chat."""
     with trio.fail_after(60):

@@ -78,7 +78,7 @@ def test_no_operation_is_described_that_is_not_there(union: Any, section: str) -
     assert sorted(described) == sorted(op_of(kind) for kind in kinds(union))
 
 
-@pytest.mark.parametrize("inner", [schema.User, schema.Limits, schema.RoomInfo, schema.Reaction])
+@pytest.mark.parametrize("inner", [schema.User, schema.Limits, schema.File, schema.RoomInfo, schema.Reaction])
 def test_the_fields_of_inner_objects_are_described(inner: type[msgspec.Struct]) -> None:
     """Each field of an object within a frame is named in the server's part."""
     for field in msgspec.structs.fields(inner):
@@ -151,6 +151,8 @@ def test_every_close_code_is_described() -> None:
         ("different emojis on one message", f"{changes.MAX_EMOJIS}"),
         ("edits and reactions of one user to one message", f"{changes.MAX_CHANGES_BY_ONE}"),
         ("users that one message mentions", f"{mentions.MAX_MENTIONS}"),
+        ("files of one message", f"{schema.MAX_FILES}"),
+        ("a file", f"{trio_chat.Config().max_file:,} bytes"),
         ("user name", f"{schema.MAX_NAME_CHARS} characters"),
         ("room name", f"{schema.MAX_ROOM_CHARS} characters"),
         ("rooms of one connection", f"{limits.MAX_ROOMS_PER_SESSION}"),
@@ -166,7 +168,7 @@ def test_the_limits_are_the_real_ones(label: str, value: str) -> None:
     """Each row of the table has the number of the code."""
     rows = {row[0]: row[1] for row in table(PAGE.section("Limits"))}
     assert rows[label].startswith(value)
-    assert len(rows) == 17
+    assert len(rows) == 19
 
 
 def test_numbers_in_the_text_are_the_real_ones() -> None:

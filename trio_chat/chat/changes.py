@@ -14,6 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 from ..log.base import Append, Appended, EventLog
 from . import control, mentions, schema
 from .access import MENTION_ALL_USERS
+from .attachments import Files, NoFiles, known
 from .guests import Guests
 from .lookup import Lookup
 from .mentions import NOBODY, Mentions
@@ -41,7 +42,10 @@ class Author:
 class Changes:
     """See the module. ``clock`` gives Unix time in seconds."""
 
-    def __init__(self, log: EventLog, guests: Guests, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, log: EventLog, guests: Guests, clock: Callable[[], float], files: Files | None = None
+    ) -> None:
+        self.files = files or NoFiles()
         self.lookup = Lookup(log)
         self._guests = guests
         self._clock = clock
@@ -49,9 +53,11 @@ class Changes:
     # --- saying --------------------------------------------------------------------------------------
 
     def say(self, room: Room, by: Author, request: schema.Say) -> Append:
-        """A message."""
+        """A message; its files have been looked up, see `trio_chat.chat.attachments`."""
         if isinstance(request.reply_to, int) and not room.first <= request.reply_to <= room.head:
             raise Refusal("bad_request", f"reply_to: there is no message {request.reply_to} in this room")
+        if not request.text and not request.files:
+            raise Refusal("bad_request", f"text: 1 to {schema.MAX_TEXT_CHARS} characters, or files")
         named = self._named(room, by, request.text)
         body = schema.MessageBody(
             by.user,
@@ -60,6 +66,7 @@ class Changes:
             request.reply_to,
             list(named.users) if named.users else UNSET,
             named.everybody,
+            known(self.files, request.files) if request.files else UNSET,
         )
         return _append(room, "message", body, by.user, request.id)
 

@@ -23,6 +23,7 @@ from msgspec import UNSET, UnsetType
 
 from ..log.base import Append, Appended, Event, EventLog, LogUnavailable, Position
 from . import control, limits, opening
+from .attachments import Files
 from .changes import Changes
 from .elsewhere import Elsewhere
 from .fanout import FanOut
@@ -57,6 +58,7 @@ class Hub:
         rng: random.Random | None = None,
         max_waiting: int = limits.PAGE_BYTES,
         policy_of: PolicyOf | None = None,
+        files: Files | None = None,
     ) -> None:
         self.log = log
         self._max_waiting = max_waiting
@@ -69,7 +71,7 @@ class Hub:
         self.guests = Guests(log.secret, self.rng, clock)
         self._policy_of = policy_of or (lambda name: RoomPolicy())
         self.retention = Retention(log, policy_of, clock, self.trimmed) if policy_of is not None else None
-        self.changes = Changes(log, self.guests, clock)
+        self.changes = Changes(log, self.guests, clock, files)
         self.fan_out = FanOut(self._turns, self.page_bytes, self.release)
         self.rooms: dict[str, Room] = {}
         self.commits = 0

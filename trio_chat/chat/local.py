@@ -5,7 +5,7 @@ however slow it is, it costs no memory and loses nothing.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ from msgspec import UNSET, UnsetType
 from ..log.base import Append, Appended, LogUnavailable
 from ..wire.frames import payload_of
 from . import rules, schema
+from .attachments import look_up
 from .changes import Author, Changes
 from .pending import Pending
 from .refusal import Refusal
@@ -90,16 +91,34 @@ class LocalRoom:
         """The users present."""
         return self.room.listed(len(self.room.users))
 
-    async def say(self, text: str, *, id: str | None = None, reply_to: int | None = None) -> schema.Message:  # noqa: A002
+    async def say(
+        self,
+        text: str,
+        *,
+        id: str | None = None,  # noqa: A002
+        reply_to: int | None = None,
+        files: Sequence[str] = (),
+    ) -> schema.Message:
         """Say ``text`` and return the event once it is stored. With ``id``, saying it again changes nothing.
+        ``files``: the hashes of uploaded ones.
 
         Raises `ValueError` for what a client could not say either (a text that is too long, a ``reply_to``
         that isn't there), `LogUnavailable` when the log can't take it. When cancelled, the event may or may
         not be stored.
         """
         request = rules.checked(
-            schema.Say(room=self.room.name, text=text, id=_given(id), reply_to=_given(reply_to))
+            schema.Say(
+                room=self.room.name,
+                text=text,
+                id=_given(id),
+                reply_to=_given(reply_to),
+                files=list(files) or UNSET,
+            )
         )
+        try:
+            await look_up(self._hub.changes.files, files)
+        except Refusal as refusal:
+            raise LogUnavailable(refusal.message) from None
         append = self._decided(self._hub.changes.say, request)
         stored = await self._store(append)
         body = msgspec.json.decode("{" + append.body, type=schema.MessageBody)
@@ -113,6 +132,7 @@ class LocalRoom:
             reply_to=request.reply_to,
             mentions=body.mentions,
             mentions_all=body.mentions_all,
+            files=body.files,
         )
 
     async def edit(self, seq: int, text: str, *, id: str | None = None) -> int:  # noqa: A002

@@ -22,6 +22,8 @@ MAX_NAME_CHARS = 32
 MAX_USER_ID_CHARS = 128
 MAX_ROOM_CHARS = 64
 MAX_FILE_NAME_CHARS = 128
+MAX_FILES = 10
+"""Of one message."""
 MAX_TEXT_CHARS = 10_000
 """Even with every character escaped as ``\\uXXXX`` such a text fits the default message limit of 64 KiB."""
 MAX_TOPIC_CHARS = 250
@@ -37,6 +39,9 @@ Seq = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Target = Annotated[int, Meta(ge=1, le=2**53 - 1)]
 Emoji = Annotated[str, Meta(min_length=1, max_length=MAX_EMOJI_CHARS)]
 Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARS)]
+
+
+FileHash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class Op(Struct, tag_field="op", tag=str.lower, omit_defaults=True):
@@ -76,11 +81,13 @@ class Leave(Request, kw_only=True):
 
 
 class Say(Request, kw_only=True):
-    """Say ``text`` in ``room``; ``id`` makes sending it again harmless."""
+    """Say ``text`` in ``room``; ``id`` makes sending it again harmless. ``files``: hashes of uploaded ones,
+    beside which the text may be empty."""
 
     room: str
-    text: Text
+    text: Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
     reply_to: Target | UnsetType = UNSET
+    files: Annotated[list[FileHash], Meta(max_length=MAX_FILES)] | UnsetType = UNSET
 
 
 class Edit(Request, kw_only=True):
@@ -313,6 +320,7 @@ class Message(Op, kw_only=True):
     reply_to: int | UnsetType = UNSET
     mentions: list[str] | UnsetType = UNSET
     mentions_all: bool = False
+    files: list[File] | UnsetType = UNSET
     edited_at: float | UnsetType = UNSET
     deleted: bool = False
     reactions: list[Reaction] | UnsetType = UNSET
@@ -436,6 +444,7 @@ class MessageBody(Struct, omit_defaults=True):
     reply_to: int | UnsetType = UNSET
     mentions: list[str] | UnsetType = UNSET
     mentions_all: bool = False
+    files: list[File] | UnsetType = UNSET
 
 
 def encode_body(body: Struct) -> str:

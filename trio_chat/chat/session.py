@@ -24,6 +24,7 @@ from ..wire.connection import Connection
 from ..wire.frames import TEXT, Message, compressed
 from . import limits, messages, reading, rules, schema
 from .accounts import Accounts
+from .attachments import look_up
 from .changes import Author
 from .hub import Hub
 from .operations import AtOnce, Operations, Waiting
@@ -148,9 +149,16 @@ class Session:
                 await self._answer(request, partial(operation.carry_out, self))
                 continue
             if operation.appends and not self._has_place(request):
-                await self._hub.ready(self.member(request.room))  # type: ignore[union-attr]
-                if self._outbox.finished:
-                    return
+                await self._answer(request, partial(self._prepare, operation))
+            else:
+                self._carry_out(request, operation)
+
+    async def _prepare(self, operation: AtOnce, request: Any) -> None:
+        """Wait until an append can be carried out, and do it."""
+        if files := getattr(request, "files", None):
+            await look_up(self._hub.changes.files, files)
+        await self._hub.ready(self.member(request.room))
+        if not self._outbox.finished:
             self._carry_out(request, operation)
 
     async def settle(self) -> None:
@@ -210,9 +218,12 @@ class Session:
         return request
 
     def _has_place(self, request: Any) -> bool:
-        """Whether the hub takes an append to the request's room now; what will be refused needs no place."""
+        """Whether the hub takes an append to the request's room now; what will be refused needs no place.
+
+        One with files may have to wait for these to be found.
+        """
         try:
-            return self._hub.takes(self.member(request.room).room)
+            return self._hub.takes(self.member(request.room).room) and not getattr(request, "files", None)
         except Refusal:
             return True
 

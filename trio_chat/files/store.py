@@ -51,7 +51,7 @@ class StoreFull(Exception):
     """There is no space for this file: the quota's, or the disk's."""
 
 
-class StoreFailed(Exception):
+class StoreFailed(OSError):
     """The file system doesn't do what it should; it has been logged."""
 
 
@@ -178,6 +178,10 @@ class FileStore:
         assert self._directory is not None
         assert HASH.fullmatch(digest)
         return self._directory / digest[:2] / digest
+
+    def known(self, digest: str) -> File | None:
+        """The file of this hash if its description is in memory."""
+        return self._known.get(digest)
 
     async def find(self, digest: str) -> File | None:
         """The file of this hash; None if there is none. Raises `StoreFailed`."""
