@@ -1,6 +1,10 @@
 """What every engine promises (`trio_chat.log.base`), on each of them."""
 
+from contextlib import suppress
+from typing import Any
+
 import attrs
+import msgspec
 import pytest
 import trio
 
@@ -15,8 +19,10 @@ from trio_chat.log.base import (
     LogUnavailable,
     Mark,
     Position,
+    Searched,
     Unread,
 )
+from trio_chat.log.search import folded, text_of
 
 from .engines import Engine, Heard, said, seqs
 
@@ -583,6 +589,188 @@ async def test_marks_that_could_not_be_moved_may_be_moved_again(engine: Engine, 
         assert (await log.append([said()]))[0].seq == 4
 
 
+# --- search ---------------------------------------------------------------------------------------------
+
+
+def texts(searched: Searched) -> list[str]:
+    """What was said first in the messages that were found."""
+    return [text_of(found.event.body) for found in searched.found]
+
+
+def edited(target: int, text: str, *, room: str = "lobby") -> Append:
+    return Append(room, "edited", f'"text":{msgspec.json.encode(text).decode()}}}', target=target)
+
+
+def deleted(target: int, *, room: str = "lobby") -> Append:
+    return Append(room, "deleted", "}", target=target)
+
+
+def message(text: str, *, room: str = "lobby", listing: Listing | None = None) -> Append:
+    body = f'"user":"ann","text":{msgspec.json.encode(text).decode()}}}'
+    return Append(room, "message", body, listing=listing)
+
+
+async def search(log: EventLog, text: str, limit: int = 50, **where: Any) -> list[str]:
+    """What a search for the words of ``text`` finds in one go."""
+    searched = await log.search(folded(text).split(), limit, **where)
+    assert searched.more is None
+    return texts(searched)
+
+
+TEXTS = [
+    "Hello World", "hell", "你好，世界", "中文字", "文", "naïve café", "ÅNGSTRÖM ﬁne",
+    "100% \"quoted\" it's (a) NEAR b*", "a\u0000b after", "x" * 300 + "needle", "two\nlines", "👍🏽 emoji",
+    "ſtraße", "e\u0301t\u00e9", "end of 字",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "expected"), [
+    ("hello", [0]), ("HELL", [1, 0]), ("ello wor", [0]), ("world hello", [0]), ("hello nothing", []),
+    ("好", [2]), ("你好", [2]), ("，世", [2]), ("你好，世界", [2]), ("好 世", [2]), ("文", [4, 3]),
+    ("中文", [3]), ("文字", [3]), ("字", [14, 3]), ("中字", []), ("ï", [5]), ("fé", [5]), ("naive", []),
+    ("ångström", [6]),
+    ("fine", [6]), ("ﬁ", [6]), ('"', [7]), ('"quoted"', [7]), ("%", [7]), ("NEAR", [7]), ("b*", [7]),
+    ("(a)", [7]), ("*", [7]), ("it's", [7]), ("a\u0000b", [8]), ("after", [8]), ("needle", [9]),
+    ("xxxx", [9]), ("xxn", [9]), ("lines", [10]), ("é", [13, 5]), ("👍", [11]), ("👍🏽", [11]),
+    ("strasse", [12]), ("été", [13]),
+    ("OR", [0]), ("AND", []), ("-", []), ("hello*", []), ("d", [14, 9, 7, 0]), ("nd", [14]),
+])  # fmt: skip
+async def test_words_are_found_anywhere_in_a_text(log: EventLog, asked: str, expected: list[int]) -> None:
+    """All of them, whatever their case and script, however short, and without a meaning to any engine; the
+    newest message first."""
+    await log.append([message(text) for text in TEXTS])
+    assert await search(log, asked) == [TEXTS[n] for n in expected]
+
+
+async def say_each(log: EventLog, engine: Engine, *said: str) -> None:
+    """Messages, each with a time of its own: of those with the same no order is promised."""
+    for text in said:
+        engine.clock.now += 1
+        await log.append([message(text)])
+
+
+async def test_an_edited_message_is_found_by_its_new_text(log: EventLog, engine: Engine) -> None:
+    """And no longer by the old one; the event that is found is the message, at its place."""
+    await say_each(log, engine, "first apple", "second apple", "third")
+    assert await search(log, "apple") == ["second apple", "first apple"]
+    await log.append([edited(1, "a pear"), edited(3, "apples")])
+    assert await search(log, "apple") == ["third", "second apple"]
+    assert await search(log, "pear") == ["first apple"]
+    await log.append([edited(1, "apple, pear"), edited(2, "plum"), edited(9, "apple"), edited(4, "apple")])
+    assert await search(log, "apple") == ["third", "first apple"]
+    (found,) = (await log.search(["pear"], 5)).found
+    assert (found.room, found.event) == ("lobby", (await log.read("lobby", 0, 1))[0])
+
+
+async def test_a_deleted_message_is_not_found(log: EventLog) -> None:
+    """Whether it was searched for before or not, and whatever it is edited to afterwards."""
+    await log.append([message("apple"), message("apple"), message("apple")])
+    await log.append([deleted(1), edited(1, "apple")])
+    assert len(await search(log, "apple")) == 2
+    await log.append([deleted(3), edited(3, "apple"), edited(2, "green apple")])
+    (found,) = (await log.search(["apple"], 5)).found
+    assert found.event.seq == 2
+
+
+async def test_only_messages_are_found(log: EventLog) -> None:
+    """Not topics, and not what has no text."""
+    await log.append(
+        [Append("lobby", "topic", '"text":"apple"}'), Append("lobby", "message", '"x":"apple"}')]
+    )
+    assert await search(log, "apple") == []
+
+
+async def test_trimmed_messages_are_not_found(log: EventLog, engine: Engine) -> None:
+    """Those that are kept are, also if they were said before the last search."""
+    await say_each(log, engine, *(f"apple {n}" for n in range(6)))
+    assert len(await search(log, "apple")) == 6
+    await log.append([edited(2, "apple two"), edited(5, "apple five")])
+    await log.trim("lobby", 3, 100)
+    assert await search(log, "apple") == ["apple 5", "apple 4", "apple 3"]
+    await log.append([message("apple 6"), edited(2, "apple zwei")])
+    assert await search(log, "apple") == ["apple 6", "apple 5", "apple 4", "apple 3"]
+    await log.trim("lobby", 100, 100)
+    assert await search(log, "apple") == []
+
+
+async def test_a_search_goes_on_where_it_ended(log: EventLog, engine: Engine) -> None:
+    """Page after page everything is found once, the newest first, in one room and in all; what is said
+    meanwhile doesn't get in between."""
+    for n in range(60):
+        if n % 7 == 0:
+            engine.clock.now += 1
+        await log.append([message(f"{'apple' if n % 3 else 'pear'} {n}", room=f"room-{n % 4}")])
+    for late, room in enumerate((None, "room-1")):
+        ours = [n for n in range(60) if n % 3 and room in (None, f"room-{n % 4}")]
+        found: list[str] = []
+        page = await log.search(["apple"], 7, room=room)
+        while True:
+            assert len(page.found) <= 7
+            found += [text for text in texts(page) if not late or "late" not in text]
+            if page.more is None:
+                break
+            engine.clock.now += 1
+            await log.append([message("apple, too late", room="room-1")])
+            page = await log.search(["apple"], 7, room=room, before=page.more)
+        assert sorted(found) == sorted(f"apple {n}" for n in ours)
+        at = [n // 7 for n in (int(text.split()[1]) for text in found)]
+        assert at == sorted(at, reverse=True)
+    first = await log.search(["apple"], 3)
+    rest = await log.search(["apple"], 3, before=first.found[0].place)
+    assert rest.found[:2] == first.found[1:]
+
+
+@pytest.mark.parametrize("before", ["", "x", "-1", "1.2", "1.x.lobby", "9" * 30])
+async def test_what_is_no_place_is_refused(log: EventLog, before: str) -> None:
+    """With a ValueError, or as the place before which there is nothing, or all."""
+    await log.append([message("apple")])
+    with suppress(ValueError):
+        assert len((await log.search(["apple"], 3, before=before)).found) <= 1
+
+
+async def test_hidden_rooms_are_searched_by_those_they_concern(log: EventLog) -> None:
+    """Without a room, those are looked at that the user's lists have; a room that is named, always."""
+    await log.append([
+        message("apple", room="open"),
+        message("secret apple", room="ours", listing=Listing(hidden=True, users=("ann",))),
+        message("their apple", room="theirs", listing=Listing(hidden=True)),
+    ])  # fmt: skip
+    assert sorted(await search(log, "apple", user="ann")) == ["apple", "secret apple"]
+    assert await search(log, "apple", user="bob") == await search(log, "apple") == ["apple"]
+    assert await search(log, "apple", room="theirs") == ["their apple"]
+    assert await search(log, "apple", room="nowhere") == []
+
+
+async def test_what_is_said_meanwhile_is_found_by_the_next_search(log: EventLog) -> None:
+    """While searches and appends go on, no search misses what was appended before it."""
+    said = 0
+
+    async def speak() -> None:
+        nonlocal said
+        for _ in range(30):
+            await log.append([message(f"apple {said}"), message("pear")])
+            said += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(speak)
+        for _ in range(10):
+            before = said
+            assert len(await search(log, "apple", 1000)) >= before
+    assert len(await search(log, "apple", 1000)) == 30
+
+
+async def test_many_messages_are_found(log: EventLog) -> None:
+    """More than are looked up at once, and more than are read at once."""
+    await log.append([message(f"apple {n}" if n % 2 else f"pear {n}") for n in range(1500)])
+    await log.append([edited(n + 1, f"plum {n}") for n in range(1, 1500, 4)])
+    found: list[str] = []
+    page = await log.search(["apple"], 100)
+    while page.more is not None:
+        found += texts(page)
+        page = await log.search(["apple"], 100, before=page.more)
+    assert found + texts(page) == [f"apple {n}" for n in range(1499, 0, -2) if n % 4 != 1]
+
+
 # --- rooms ----------------------------------------------------------------------------------------------
 
 
@@ -745,6 +933,7 @@ async def test_every_operation_is_a_checkpoint(log: EventLog) -> None:
         lambda: log.mark([Mark("ann", "lobby", 1)]),
         lambda: log.marks("ann"),
         lambda: log.unread("ann", own="", naming=[]),
+        lambda: log.search(["a"], 1),
         lambda: log.rooms(),
         lambda: log.rooms_of("u1"),
         lambda: log.find("lobby", "k"),

@@ -130,6 +130,23 @@ class Unread:
 
 
 @attrs.define
+class Found:
+    """A message that a search has found: the event that it was said by. ``place``: to go on from there."""
+
+    room: str
+    event: Event
+    place: str
+
+
+@attrs.define
+class Searched:
+    """What a search has found; ``more``: from where there may be more of it, None if there is not."""
+
+    found: list[Found]
+    more: str | None
+
+
+@attrs.define
 class Listed:
     """A room in a list: its last ``seq``, and the ``label`` of its last `Listing`."""
 
@@ -257,6 +274,26 @@ class EventLog(Protocol):
         Looked at are the first ``limit`` events of kind ``message`` beyond the mark, so that is the most that
         is counted. Those whose body begins with ``own`` don't count; ``naming`` those whose body has one of
         these strings in it. Raises `LogUnavailable`.
+        """
+        ...
+
+    async def search(
+        self,
+        words: Sequence[str],
+        limit: int,
+        *,
+        room: str | None = None,
+        user: str | None = None,
+        before: str | None = None,
+    ) -> Searched:
+        """Messages that have each of ``words`` (as `trio_chat.log.search.folded` makes them) somewhere in
+        their text, the newest first (by time): at most ``limit``, beyond the place ``before``.
+
+        A message is an event of kind ``message``; its text is ``text`` in its body, or in that of the last
+        event of kind ``edited`` about it. One that an event of kind ``deleted`` is about is not found. What
+        was appended before is found. Looked at are those of ``room``, or of all rooms that are not hidden
+        and those in which a `Listing` has named ``user`` (an id). It may end early, with fewer than there
+        are: ``more`` says so. Raises `LogUnavailable`, `ValueError` for a ``before`` that is no place.
         """
         ...
 

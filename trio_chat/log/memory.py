@@ -16,9 +16,21 @@ from itertools import islice
 import attrs
 import trio
 
-from trio_chat.log.base import Append, Appended, Event, Kept, Listed, LogUnavailable, Mark, Position, Unread
+from trio_chat.log.base import (
+    Append,
+    Appended,
+    Event,
+    Kept,
+    Listed,
+    LogUnavailable,
+    Mark,
+    Position,
+    Searched,
+    Unread,
+)
 from trio_chat.log.paging import page
 from trio_chat.log.seams import CommitThrough, commit_plainly
+from trio_chat.log.search import scan
 from trio_chat.log.single import SingleNode
 
 
@@ -232,6 +244,18 @@ class MemoryLog(SingleNode):
             named = sum(any(each in body for each in naming) for body in bodies)
             found.append(Unread(name, seq, len(bodies), named))
         return found
+
+    async def search(
+        self,
+        words: Sequence[str],
+        limit: int,
+        *,
+        room: str | None = None,
+        user: str | None = None,
+        before: str | None = None,
+    ) -> Searched:
+        """See `EventLog.search`: it looks at one message after the other."""
+        return await scan(self, words, limit, room=room, user=user, before=before)
 
     async def find(self, room: str, key: str) -> Appended | None:
         """See `EventLog.find`."""

@@ -36,11 +36,13 @@ from trio_chat.log.base import (
     LogUnavailable,
     Mark,
     Position,
+    Searched,
     Unread,
 )
 from trio_chat.log.paging import page
 from trio_chat.log.redis_link import Argument, Call, Link, Place, Reply, parse_url
 from trio_chat.log.redis_rooms import Rooms
+from trio_chat.log.search import scan
 
 logger = logging.getLogger("trio_chat.redis")
 
@@ -352,6 +354,18 @@ class RedisLog:
         return list(found.values())
 
     # --- rooms -------------------------------------------------------------------------------------------
+
+    async def search(
+        self,
+        words: Sequence[str],
+        limit: int,
+        *,
+        room: str | None = None,
+        user: str | None = None,
+        before: str | None = None,
+    ) -> Searched:
+        """See `EventLog.search`: it looks at one message after the other."""
+        return await scan(self, words, limit, room=room, user=user, before=before)
 
     async def find(self, room: str, key: str) -> Appended | None:
         """See `EventLog.find`."""

@@ -29,18 +29,33 @@ import msgspec
 import trio
 
 from trio_chat.log import sqlite_marks, sqlite_rooms, sqlite_trim
-from trio_chat.log.base import Append, Appended, Event, Kept, Listed, LogUnavailable, Mark, Position, Unread
+from trio_chat.log.base import (
+    Append,
+    Appended,
+    Event,
+    Kept,
+    Listed,
+    LogUnavailable,
+    Mark,
+    Position,
+    Searched,
+    Unread,
+)
 from trio_chat.log.paging import page
 from trio_chat.log.seams import CommitThrough, Runner, commit_plainly, in_thread
 from trio_chat.log.single import SingleNode
 from trio_chat.log.sqlite_commit import Commit, RoomRow, select_room
 from trio_chat.log.sqlite_file import LogFile, Sync, open_file, reason
+from trio_chat.log.sqlite_search import SearchIndex, doc_at, is_damaged
 from trio_chat.log.writer_thread import WriterThread
 
 T = TypeVar("T")
 
 MAX_READERS = 4
 """Reads at a time, and read connections. A page takes about 0.1 ms; more would only take turns at the GIL."""
+
+SEARCH_SECONDS = 3.0
+"""How long a search may bring the index up to date; most of a new one's time is that of the first search."""
 
 MAX_CHUNK = 64
 """Events fetched in one step; what a page reads beyond its ``max_bytes`` is less than this."""
@@ -100,6 +115,8 @@ class SQLiteLog(SingleNode):
         self._runner = runner
         self._writer = writer
         self._before_sync = before_sync
+        self._index = SearchIndex(file.path, file.epoch)
+        self._asking = trio.CapacityLimiter(1)
         self._writing = trio.CapacityLimiter(1)
         self._reading = trio.CapacityLimiter(MAX_READERS)
         self._writers: list[sqlite3.Connection] = []
@@ -168,6 +185,30 @@ class SQLiteLog(SingleNode):
         beyond = max(after, (first, 0))
         return await self._run(partial(self._read_about, room, last, beyond, limit, max_bytes), self._reading)
 
+    async def search(
+        self,
+        words: Sequence[str],
+        limit: int,
+        *,
+        room: str | None = None,
+        user: str | None = None,
+        before: str | None = None,
+    ) -> Searched:
+        """See `EventLog.search`. First the index is brought up to date; if that takes more than
+        `SEARCH_SECONDS`, `LogUnavailable` says how far it is, and the next search goes on."""
+        place = None if before is None else doc_at(before)
+        behind = partial(self._index.behind, room=room)
+        todo = await self._run(partial(self._searching, behind), self._asking)
+        missing = sum(each.head - each.position for each in todo)
+        deadline = trio.current_time() + SEARCH_SECONDS
+        while todo:
+            if trio.current_time() > deadline:
+                left = sum(each.head - each.position for each in todo)
+                raise LogUnavailable(f"the search index is being made: {left} of {missing} events are left")
+            await self._run(partial(self._searching, partial(self._index.step, todo=todo)), self._asking)
+        find = partial(self._index.find, words=words, limit=limit, room=room, user=user, before=place)
+        return await self._run(partial(self._searching, find), self._asking)
+
     async def mark(self, marks: Sequence[Mark]) -> None:
         """See `EventLog.mark`. Cancelled before its turn came, it has moved nothing."""
         await self._run(partial(self._mark, list(marks)), self._writing, self._writer)
@@ -218,17 +259,18 @@ class SQLiteLog(SingleNode):
         What comes later gets `LogUnavailable`.
         """
         with trio.CancelScope(shield=True):
-            for limiter in [self._writing] + [self._reading] * MAX_READERS:
+            for limiter in [self._writing, self._asking] + [self._reading] * MAX_READERS:
                 await limiter.acquire_on_behalf_of(object())
             self._closed = True
             await self._runner(self._close, trio.CapacityLimiter(1))
-            self._writing.total_tokens = self._reading.total_tokens = math.inf
+            for limiter in (self._writing, self._asking, self._reading):
+                limiter.total_tokens = math.inf
 
     # --- in worker threads ----------------------------------------------------------------------------
 
     def _close(self) -> None:
         self._known = {}
-        with closing(self._file), ExitStack() as stack:
+        with closing(self._file), closing(self._index), ExitStack() as stack:
             for connection in self._readers + self._writers:
                 stack.callback(connection.close)
 
@@ -335,6 +377,18 @@ class SQLiteLog(SingleNode):
     ) -> list[Event]:
         with self._connection(self._readers, query_only=True) as connection:
             return page(_fetch_about(connection, room, last, beyond, limit), limit, max_bytes)
+
+    def _searching(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Something that needs the search index; one that is damaged is made anew by the next search."""
+        with self._connection(self._readers, query_only=True) as connection:
+            try:
+                return work(connection)
+            except BaseException as error:
+                if is_damaged(error):
+                    self._index.discard()
+                else:
+                    self._index.close()
+                raise
 
     def _mark(self, marks: list[Mark]) -> None:
         with self._changing() as connection:
