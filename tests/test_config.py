@@ -25,6 +25,7 @@ def test_the_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -
         "sync": "full",
         "keep_events": 0,
         "keep_days": 0.0,
+        "workers": 1,
         "files": None,
         "max_file": 10 << 20,
         "file_quota": 1 << 30,

@@ -86,6 +86,8 @@ LAYERS = [
     (("metrics",), ("chat", "files", "lag", "wire")),
     (("logs",), ()),
     (("listeners",), ("config",)),
+    (("workers",), ("config", "listeners")),
+    (("siblings",), ("listeners",)),
     (("lag",), ()),
     (("identity",), ("chat", "config", "front")),
     (("door",), ("chat", "config", "file_routes", "files", "front", "identity", "metrics", "wire")),

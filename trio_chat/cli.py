@@ -11,6 +11,7 @@ other's half of the package.
 import contextlib
 import inspect
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,8 @@ from trio_chat import logs
 
 logger = logging.getLogger("trio_chat.cli")
 
+WORKER_VARIABLE = "_TRIO_CHAT_WORKER"
+"""In the environment of each process that ``--workers`` has started: what it inherits."""
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 
@@ -91,7 +94,7 @@ def _version() -> str:
         return "trio-chat (not installed: run from its source)"
 
 
-def _app(*, with_help: bool) -> cyclopts.App:
+def _app(arguments: Sequence[str] = (), *, with_help: bool) -> cyclopts.App:
     app = cyclopts.App(
         name="trio_chat",
         help="A durable, ordered, resumable chat service.",
@@ -104,7 +107,7 @@ def _app(*, with_help: bool) -> cyclopts.App:
     )
 
     def serve(**options: Any) -> int:
-        return serve_command(options.pop("config", None), options)
+        return serve_command(options.pop("config", None), options, arguments)
 
     serve.__signature__ = _signature(with_help=with_help)  # type: ignore[attr-defined]
     serve.__doc__ = "Run the server (the default command)."
@@ -132,7 +135,7 @@ def _app(*, with_help: bool) -> cyclopts.App:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; ``arguments`` are `sys.argv`'s if None."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    app = _app(with_help=not {"--help", "-h"}.isdisjoint(arguments))
+    app = _app(arguments, with_help=not {"--help", "-h"}.isdisjoint(arguments))
     try:
         # print_error and exit_on_error off: boxes are for --help, an error is one line.
         status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
@@ -177,17 +180,20 @@ def _fail(text: str, status: int) -> int:
 # --- serve --------------------------------------------------------------------------------------------
 
 
-def serve_command(file: str | None, options: dict[str, object]) -> int:
-    """Serve until a signal; returns the exit status. Raises `ConfigError`."""
+def serve_command(file: str | None, options: dict[str, object], arguments: Sequence[str] = ()) -> int:
+    """Serve until a signal; returns the exit status. Raises `ConfigError`.
+
+    ``arguments`` are the whole command line: with several workers, each of them gets it.
+    """
     config = configuration.load(options, file=file)
     logs.configure(config.log_format, verbose=config.verbose)
     _raise_descriptor_limit(config.max_connections)
+    if config.workers > 1 and WORKER_VARIABLE not in os.environ:
+        return _supervise(config, arguments)
 
     import gc
 
     import trio
-
-    from trio_chat.log.base import LogError
 
     # Nearly everything here dies by reference count, or lives as long as its connection: the collector's
     # default of a look at every 700 objects made a handshake 30 % dearer (docs/performance.md). A look at
@@ -195,25 +201,51 @@ def serve_command(file: str | None, options: dict[str, object]) -> int:
     gc.set_threshold(20_000, 100, 100)
     try:
         trio.run(_serve, config)
-    except BaseException as raised:
-        errors = list(_leaves(raised))
-        if all(isinstance(error, KeyboardInterrupt) for error in errors):
-            return 0  # SIGINT before or after the time when our own receiver takes it
-        expected = next((error for error in errors if isinstance(error, configuration.ConfigError)), None)
-        if expected is not None:
-            raise expected from None
-        if not all(isinstance(error, OSError | LogError | ImportError) for error in errors):
-            logger.debug("the server crashed", exc_info=raised)
-        return _fail("; ".join(_describe(error, config) for error in errors), EXIT_FAILURE)
+    except BaseException as raised:  # noqa: BLE001 - each is told in one line
+        return _ended(raised, config)
     return 0
+
+
+def _supervise(config: configuration.Config, arguments: Sequence[str]) -> int:
+    """Run several processes that serve."""
+    import trio
+
+    from trio_chat import workers
+
+    def announce(line: str) -> None:
+        with contextlib.suppress(OSError):
+            print(line, end="", flush=True)
+
+    try:
+        return trio.run(workers.supervise, config, arguments, WORKER_VARIABLE, announce)
+    except BaseException as raised:  # noqa: BLE001 - each is told in one line
+        failed = [error for error in _leaves(raised) if isinstance(error, workers.StartFailed)]
+        return failed[0].status if failed else _ended(raised, config)
+
+
+def _ended(raised: BaseException, config: configuration.Config) -> int:
+    """The exit status of a server that ended like that, which is said. Raises `ConfigError`."""
+    from trio_chat.log.base import LogError
+
+    errors = list(_leaves(raised))
+    if all(isinstance(error, KeyboardInterrupt) for error in errors):
+        return 0  # SIGINT before or after the time when our own receiver takes it
+    expected = next((error for error in errors if isinstance(error, configuration.ConfigError)), None)
+    if expected is not None:
+        raise expected from None
+    if not all(isinstance(error, OSError | LogError | ImportError) for error in errors):
+        logger.debug("the server crashed", exc_info=raised)
+    return _fail("; ".join(_describe(error, config) for error in errors), EXIT_FAILURE)
 
 
 async def _serve(config: configuration.Config) -> None:
     """Serve; the first SIGTERM or SIGINT drains, the second one leaves at once."""
     import trio
 
+    from trio_chat import siblings
     from trio_chat.server import serve
 
+    worker = siblings.inherited(WORKER_VARIABLE)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             started: list[Any] = []
@@ -231,12 +263,23 @@ async def _serve(config: configuration.Config) -> None:
             async def serve_until_stopped(
                 task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
             ) -> None:
-                await serve(config, task_status=task_status)
+                if worker is None:
+                    await serve(config, task_status=task_status)
+                else:
+                    await serve(
+                        config,
+                        listeners=worker.listeners,
+                        gather_metrics=worker.metrics,
+                        task_status=task_status,
+                    )
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(follow_signals)
             started.append(await nursery.start(serve_until_stopped))
             _announce(f"unix:{config.unix}" if config.unix is not None else started[0].url)
+            if worker is not None:
+                await worker.orphaned()
+                started[0].stop()
 
 
 def _announce(where: str) -> None:

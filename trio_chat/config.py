@@ -204,6 +204,8 @@ class Config:
     """Largest file that may be uploaded, bytes; 0: none may."""
     file_quota: int = attrs.field(default=_GIB, validator=_size(_MIB, 1024 * _TIB, "no limit"))
     """Bytes of all files together; what doesn't fit any more is refused. 0: as much as the disk takes."""
+    workers: int = attrs.field(default=1, validator=_in_range(1, 256, "processes"))
+    """Server processes that share the port; more than one needs a log in Redis."""
     tls_cert: str | None = attrs.field(default=None, validator=_text("a file"))
     """Serve TLS with this certificate chain (PEM); needs tls_key too."""
     tls_key: str | None = attrs.field(default=None, validator=_text("a file"))
@@ -258,7 +260,20 @@ class Config:
     verbose: bool = attrs.field(default=False, validator=_flag)
     """Log more: each plain HTTP answer, and where an unexpected failure came from."""
 
+    @property
+    def shown_log(self) -> str:
+        """``log`` without the password that it may have."""
+        scheme, found, rest = self.log.partition("://")
+        return f"{scheme}://...@{rest.rpartition('@')[2]}" if found and "@" in rest else self.log
+
     def __attrs_post_init__(self) -> None:
+        if self.workers > 1 and not self.log.startswith(("redis://", "rediss://")):
+            shown = self.log.partition(":")[0]
+            raise ConfigError(
+                f"workers: 1, or a log that several processes can share (redis://), not {shown}:"
+            )
+        if self.workers > 1 and os.name != "posix":
+            raise ConfigError("workers: 1 on this system")
         if (self.tls_cert is None) != (self.tls_key is None):
             missing = "tls_key" if self.tls_key is None else "tls_cert"
             raise ConfigError(f"{missing}: tls_cert and tls_key go together, a file each")

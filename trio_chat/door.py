@@ -76,6 +76,8 @@ _TOO_MANY = text_response(503, "too many requests are incomplete", (("Retry-Afte
 
 EndpointHandler = Callable[[WebSocket], Awaitable[None]]
 MakeHandler = Callable[[Connection], Handler]
+GatherMetrics = Callable[[bytes], Awaitable[bytes]]
+"""Makes of one server's metrics what `/metrics` answers: those of several."""
 
 
 @attrs.frozen
@@ -114,8 +116,10 @@ class FrontDoor:
         store: FileStore,
         upgrade: UpgradeHandler | None,
         endpoints: Mapping[str, Endpoint | EndpointHandler],
+        gather_metrics: GatherMetrics | None = None,
     ) -> None:
         self._config = config
+        self._gather_metrics = gather_metrics
         self._hub = hub
         self._accounts = accounts
         self._metrics = metrics
@@ -183,6 +187,8 @@ class FrontDoor:
                 return None
         elif found is None:
             found = self._plain(head)
+            if self._gather_metrics and head.path == "/metrics" and "own" not in head.query:
+                found = attrs.evolve(found, body=await self._gather_metrics(found.body))
             if wants_websocket(head):
                 self._rejected(found, label)
         await self._respond(transport, found, head, label)

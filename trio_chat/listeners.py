@@ -31,7 +31,7 @@ _ELSEWHERE = {
 async def open_listeners(config: Config) -> list[socket.socket]:
     """The sockets that ``config`` asks for, listening. Raises `OSError` (with none left open)."""
     if config.unix is not None:
-        return [_listen_unix(config.unix)]
+        return [listen_unix(config.unix)]
     found = await trio.socket.getaddrinfo(
         config.host or None, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
@@ -74,7 +74,8 @@ class _UnixListener(socket.socket):
     file: tuple[int, int]
 
 
-def _listen_unix(path: str) -> socket.socket:
+def listen_unix(path: str) -> socket.socket:
+    """A Unix socket at ``path``, listening. Raises `OSError`."""
     sock = _UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
     with _closed_on_error(sock):
         _remove_stale(path)

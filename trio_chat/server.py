@@ -28,7 +28,7 @@ from .chat.accounts import Accounts
 from .chat.hub import Hub
 from .chat.policy import PolicyOf, settled_policy
 from .config import Config, data_directory
-from .door import OWN_PATHS, OWN_PREFIXES, Endpoint, EndpointHandler, FrontDoor
+from .door import OWN_PATHS, OWN_PREFIXES, Endpoint, EndpointHandler, FrontDoor, GatherMetrics
 from .files.store import FileStore, directory_for, open_store
 from .front.upgrade import UpgradeHandler
 from .lag import LoopLag
@@ -49,6 +49,9 @@ _SPARE_CONNECTIONS = 1000
 """Connections beyond ``max_connections`` that are still read and told 503; more are closed unread."""
 _ACCEPTS = 16
 """Connections accepted in one turn of the event loop: some 0.3 ms each until they are open."""
+_LAST_REQUESTS_SECONDS = 1.0
+"""How long a drain waits for plain requests that have begun."""
+_UNIX = getattr(socket, "AF_UNIX", None)
 _RETURNS_PER_SECOND = 500
 """Clients told to come back per second after a drain: a fraction of the handshakes that one core does."""
 _RESTART_SECONDS = 1.0
@@ -73,6 +76,7 @@ class Server:
         poller: Poller | None,
         tls: ssl.SSLContext | None,
         lag: LoopLag,
+        gather_metrics: GatherMetrics | None,
     ) -> None:
         self.config = config
         self.hub = hub
@@ -82,7 +86,9 @@ class Server:
         self.lag = lag
         """How long turns of the event loop take."""
         self._metrics = Metrics(hub, self.connections, lag, store)
-        self._door = FrontDoor(config, hub, accounts, self._metrics, store, upgrade, endpoints)
+        self._door = FrontDoor(
+            config, hub, accounts, self._metrics, store, upgrade, endpoints, gather_metrics
+        )
         self._accounts = accounts
         self._tls = tls
         self._nursery = nursery
@@ -91,6 +97,9 @@ class Server:
         self._awaited: dict[Connection, trio.Event] = {}
         self._stopping = trio.Event()
         self._idle = trio.Event()
+        self.shares_listeners = False
+        """Others take connections too: a server that drains leaves them to those."""
+        self._leaves_to_others = False
 
     def stop(self) -> None:
         """Begin to drain; `serve` returns when that is done."""
@@ -99,9 +108,12 @@ class Server:
     # --- accepting -----------------------------------------------------------------------------------
 
     async def accept(self, listener: socket.socket) -> None:
-        """Give each connection of ``listener`` a task, until cancelled."""
+        """Give each connection of ``listener`` a task, until cancelled, or until it is for others to take
+        them."""
         while True:
             await trio.lowlevel.wait_readable(listener)
+            if self._leaves_to_others:
+                return
             for _ in range(_ACCEPTS):
                 try:
                     sock, address = listener.accept()
@@ -122,8 +134,10 @@ class Server:
 
     async def _serve_socket(self, sock: socket.socket, peer: str | None) -> None:
         transport: Transport
-        transport = SocketTransport(sock) if self._tls is None else TLSTransport(sock, self._tls)
-        await self._serve(transport, sock, peer, tls=self._tls is not None)
+        # A worker's own Unix socket, beside those that it shares, is never for clients.
+        tls = None if sock.family == _UNIX and self.config.unix is None else self._tls
+        transport = SocketTransport(sock) if tls is None else TLSTransport(sock, tls)
+        await self._serve(transport, sock, peer, tls=tls is not None)
 
     async def serve_stream(self, stream: trio.abc.Stream, peer: str | None = None) -> None:
         """Serve one connection that came another way: any Trio stream, which is the server's from now on.
@@ -160,6 +174,7 @@ class Server:
                 self._open -= 1
                 with trio.CancelScope(shield=True):
                     await transport.aclose()
+                self._idle.set()
         if entry is None:
             return None
         connection = Connection(
@@ -211,6 +226,7 @@ class Server:
         """Say goodbye to everybody: finish what was submitted, then ``bye`` and 1012, spread over time to
         come."""
         self._door.closing = True
+        self._leaves_to_others = self.shares_listeners
         logger.info("draining", extra={"connections": len(self.connections)})
         with trio.move_on_after(self.config.drain / 2):
             await self.hub.settled()
@@ -222,6 +238,10 @@ class Server:
         while self.connections:
             self._idle = trio.Event()
             await self._idle.wait()
+        with trio.move_on_after(_LAST_REQUESTS_SECONDS):
+            while self._open:
+                self._idle = trio.Event()
+                await self._idle.wait()
 
     def _say_goodbye(self, connection: Connection, leaving: int) -> None:
         """Close with 1012 and this client's own moment to come back, spread over all that leave."""
@@ -253,6 +273,8 @@ async def serve(
     rng: random.Random | None = None,
     log: EventLog | None = None,
     listen: bool = True,
+    listeners: list[socket.socket] | None = None,
+    gather_metrics: GatherMetrics | None = None,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a chat server until it is stopped or cancelled: ``server = await nursery.start(serve, config)``.
@@ -264,7 +286,10 @@ async def serve(
     ``rooms`` is asked for the `RoomPolicy` of a room, by its name; see `trio_chat.chat.policy.PolicyOf`.
     ``clock`` (Unix time in seconds) and ``rng`` can be replaced to make a run repeatable. ``log`` is an
     opened event log to use instead of the one that ``config`` names. Without ``listen`` there are no
-    sockets: connections come through `Server.serve_stream`.
+    sockets: connections come through `Server.serve_stream`. ``listeners`` are sockets that listen already,
+    plain and non-blocking, to use instead of those in ``config``; they are the server's from now on.
+    ``gather_metrics`` makes of this server's metrics what ``/metrics`` answers. ``config.workers`` is for the
+    command line; here one server runs.
 
     Cancelling ends every connection at once, finishes a commit under way, and leaves nothing behind;
     `Server.stop` drains first. Raises `OSError` if it can't listen or read the TLS files,
@@ -277,6 +302,9 @@ async def serve(
     tls = _tls_context(config, ssl_context)
     accounts = Accounts(config, clock)
     async with AsyncExitStack() as stack:
+        shares_listeners = listeners is not None
+        if listeners is not None:
+            stack.callback(close_listeners, config, listeners)
         if log is None:
             log = await stack.enter_async_context(open_log(config.log, sync=config.sync, clock=clock))
         policy_of = settled_policy(config, rooms)
@@ -286,8 +314,9 @@ async def serve(
         poller = Poller.create()
         if poller is not None:
             stack.callback(poller.close)
-        listeners = await open_listeners(config) if listen else []
-        stack.callback(close_listeners, config, listeners)
+        if listeners is None:
+            listeners = await open_listeners(config) if listen else []
+            stack.callback(close_listeners, config, listeners)
         lag = LoopLag()
         trio.lowlevel.add_instrument(lag)
         stack.callback(trio.lowlevel.remove_instrument, lag)
@@ -296,15 +325,16 @@ async def serve(
             async with trio.open_nursery() as connections:
                 server = Server(
                     config, hub, accounts, store, listeners, connections, upgrade, endpoints or {}, poller,
-                    tls, lag,
+                    tls, lag, gather_metrics,
                 )  # fmt: skip
+                server.shares_listeners = shares_listeners
                 if poller is not None:
                     connections.start_soon(poller.run)
                 connections.start_soon(Heartbeat(server.connections, config.heartbeat).run)
                 connections.start_soon(accounts.run)
                 for listener in listeners:
                     connections.start_soon(server.accept, listener)
-                logger.info("serving", extra={"url": server.url, "log": config.log})
+                logger.info("serving", extra={"url": server.url, "log": config.shown_log})
                 if urls := urls_elsewhere(listeners, tls=tls is not None):
                     logger.info("others reach it at %s", " or ".join(urls))
                 task_status.started(server)

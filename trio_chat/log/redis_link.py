@@ -11,6 +11,7 @@ reply belongs to. While there is none, calls fail at once.
 import logging
 import os
 import ssl
+import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, cast
@@ -108,7 +109,9 @@ class Link:
             except OSError as error:
                 raise LogError(f"ca: a file with certificates (PEM); {place.ca}: {error.strerror}") from None
         self._ssl_context = context
-        # It logs each failure to connect with a traceback; what is wrong is said here, in a line.
+        # It logs each failure to connect with a traceback, and leaves streams to the collector. What is
+        # wrong is said here, in a line.
+        warnings.filterwarnings("ignore", "Unclosed <MemoryObject", ResourceWarning)
         logging.getLogger("coredis").setLevel(logging.CRITICAL + 1)
 
     async def run(self) -> None:
