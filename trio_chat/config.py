@@ -156,6 +156,12 @@ def _token(what: str) -> Any:
     return check
 
 
+def _user_ids(_: object, __: object, value: tuple[str, ...]) -> None:
+    for user_id in value:
+        if not isinstance(user_id, str) or not 1 <= len(user_id) <= 128 or not user_id.isprintable():
+            raise ConfigError(f"admin: a user's id, 1 to 128 printable characters, not {user_id!r}")
+
+
 def _log_url(_: object, __: object, value: str) -> None:
     if isinstance(value, str) and re.fullmatch(r"memory:|sqlite:///[^\0]+|rediss?://.+", value):
         return
@@ -212,6 +218,8 @@ class Config:
     """The private key of tls_cert (PEM)."""
     origin: tuple[str, ...] = attrs.field(default=(), converter=_tuple, validator=_origins)
     """Allowed Origin (repeatable; * for any). Without one: the same origin, or none sent."""
+    admin: tuple[str, ...] = attrs.field(default=(), converter=_tuple, validator=_user_ids)
+    """The ids of users who may do everything in every room but direct ones (repeatable)."""
     trusted_proxy: tuple[str, ...] = attrs.field(default=(), converter=_tuple, validator=_networks)
     """Peers (CIDR, repeatable) whose X-Forwarded-For, Forwarded or PROXY header is believed."""
     user_header: str | None = attrs.field(default=None, validator=_token("a header's name"))

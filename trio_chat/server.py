@@ -310,7 +310,15 @@ async def serve(
         policy_of = settled_policy(config, rooms)
         directory = Path(config.files) if config.files else directory_for(config.log, data_directory())
         store = await stack.enter_async_context(open_store(directory, config.file_quota))
-        hub = Hub(log, clock=clock, rng=rng, max_waiting=config.outbox, policy_of=policy_of, files=store)
+        hub = Hub(
+            log,
+            clock=clock,
+            rng=rng,
+            max_waiting=config.outbox,
+            policy_of=policy_of,
+            files=store,
+            admins=config.admin,
+        )
         poller = Poller.create()
         if poller is not None:
             stack.callback(poller.close)

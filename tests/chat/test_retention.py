@@ -332,7 +332,7 @@ async def test_a_room_of_which_nothing_is_kept_lives_on(autojump_clock: MockCloc
                 assert seqs(await ann.quiet()) == [(head, head)]
                 assert await ann.say("on") == head + 1
                 (page,) = (await ann.ask("rooms"))["rooms"]
-                assert page == {"room": "lobby", "count": 1, "head": head + 1}
+                assert page == {"room": "lobby", "count": 1, "head": head + 1, "kind": "public"}
                 await ann.quiet()
                 await trimmed(server, head + 2)
                 page = await ann.ask("history", room="lobby")

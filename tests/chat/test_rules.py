@@ -4,8 +4,8 @@ import pytest
 
 from trio_chat.chat import rules, schema
 
-OPS = "op: one of delete, edit, hello, history, join, leave, ping, react, rooms, say, topic, "
-OPS += "typing, unreact, who"
+OPS = "op: one of ask, ban, create, delete, direct, edit, hello, history, invite, join, kick, leave, mute, "
+OPS += "ping, react, role, rooms, say, settings, topic, typing, unban, unmute, unreact, who"
 HALF = "not text: {} is half of a character, without its other half"
 SAID = [
     (b"", "not a JSON object: Input data was truncated"),

@@ -142,7 +142,7 @@ async def test_joined_tells_the_state_of_the_room(autojump_clock: MockClock) -> 
             assert (names, joined.pop("user")["name"]) == (["ann", "bob"], "bob")
             assert joined == {
                 "op": "joined", "re": "j", "room": "lobby", "head": 1, "recovered": False, "topic": "",
-                "count": 2,
+                "count": 2, "kind": "public", "role": "member",
             }  # fmt: skip
             assert await bob.quiet() == []
 
@@ -214,7 +214,7 @@ async def test_who_and_rooms(autojump_clock: MockClock) -> None:
         }  # fmt: skip
         assert rooms[0]["room"] == "lobby"
         await ann.ask("leave", room="old")
-        assert {"room": "old", "count": 0, "head": 1} in (await bob.ask("rooms"))["rooms"]
+        assert {"room": "old", "count": 0, "head": 1, "kind": "public"} in (await bob.ask("rooms"))["rooms"]
 
 
 async def test_a_room_has_one_name(autojump_clock: MockClock) -> None:

@@ -71,7 +71,7 @@ class Connection:
         join = await self.receive("join")
         await self.send(
             "joined", re=join["id"], room=join["room"], epoch=epoch, head=head, recovered=recovered, topic="",
-            members=[ANN], count=1, user=ANN,
+            members=[ANN], count=1, user=ANN, kind="public", role="member",
         )  # fmt: skip
         return join
 

@@ -172,7 +172,7 @@ async def test_a_say_waits_while_its_room_is_asked_for_again(autojump_clock: Moc
         order.append(join["op"])
         await server.send(
             "joined", re=join["id"], room="lobby", epoch="e1", head=30, recovered=True, topic="", members=[],
-            count=0, user=ANN,
+            count=0, user=ANN, kind="public", role="member",
         )  # fmt: skip
         say = await server.receive("say")
         order.append(say["op"])

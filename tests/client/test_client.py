@@ -88,7 +88,9 @@ async def test_it_asks(autojump_clock: MockClock) -> None:
         asked = await server.receive("who")
         await server.send("members", re=asked["id"], room="lobby", members=[ANN], count=1)
         asked = await server.receive("rooms")
-        await server.send("rooms", re=asked["id"], rooms=[{"room": "lobby", "count": 1, "head": 8}])
+        await server.send(
+            "rooms", re=asked["id"], rooms=[{"room": "lobby", "count": 1, "head": 8, "kind": "public"}]
+        )
         await server.send("typing", room="lobby", user=ANN)
         await server.send("presence", room="lobby", user=ANN, online=False)
 

@@ -33,7 +33,7 @@ BLOCKS = PAGE.blocks("python")
 REQUEST = partial(trio_chat.UpgradeRequest, path="/ws")
 INTERNAL = {
     "start", "on_open", "take", "on_messages", "settle", "on_drained", "farewell", "on_closed", "stored",
-    "refused", "end",
+    "refused", "end", "tell", "removed", "leave",
 }  # fmt: skip
 """Methods that the server calls, not its users."""
 COOKIE = {"Cookie": "session=4f0a7c19"}

@@ -12,6 +12,8 @@ import pytest
 
 import trio_chat
 from trio_chat.chat import changes, limits, mentions, schema
+from trio_chat.chat.access import SORTS, TABLE
+from trio_chat.chat.state import Why
 
 from .page import Block, Page, fenced, table, words
 from .transcripts import parse, play
@@ -121,8 +123,18 @@ def test_every_error_code_is_described() -> None:
         for name, node in calls()
         if name == "Refusal" and node.args and isinstance(node.args[0], ast.Constant)
     }
+    used |= set(get_args(Why))
     assert used == {row[0] for row in table(PAGE.section("Errors"))}
     assert len(used) > 5
+
+
+def test_the_table_of_rights_is_the_real_one() -> None:
+    """A row for each right, a column for each sort of room."""
+    rows = {row[0]: row[1:5] for row in table(PAGE.section("Roles and rights"))}
+    rights = {right for right, _ in TABLE}
+    assert set(rows) == rights
+    for right in rights:
+        assert rows[right] == [TABLE[right, sort] or "-" for sort in SORTS], right
 
 
 def test_every_close_code_is_described() -> None:

@@ -22,10 +22,12 @@ from trio_chat.log.base import Append, Appended, EventLog, LogUnavailable
 from trio_chat.log.memory import open_memory_log
 from trio_chat.testing import MemoryClient, MemoryServer, open_memory_server
 
-SIGNALS = ("presence", "typing", "count")
-ANY_NUMBER = ("at", "retry_after")
+SIGNALS = ("presence", "typing", "count", "invited")
+ANY_NUMBER = ("at", "until", "expires_at", "retry_after")
 MORE = "…"
 
+_GIVEN_AS = {"resume": "session", "invitation": "token"}
+"""What the server calls what a client sends so."""
 _LINE = re.compile(r"(?:(\w+) ?)?([<>]) (.*)", re.DOTALL)
 
 
@@ -159,11 +161,14 @@ class Player:
         self._nursery = nursery
         self._talkers: dict[str, Talker] = {}
         self._given: dict[str, Any] = {}
+        self._ids: dict[str, str] = {}
 
     async def play(self, steps: list[Step]) -> None:
         """All steps; at the end nothing that the server sent may be left."""
         if not any(
-            re.match(r"\w+ connects to|[\w, ]+ (is|are) in ", step.text) for step in steps if step.kind == "*"
+            re.match(r"\w+ connects to|[\w, ]+ (is|are) in |\w+ has created ", step.text)
+            for step in steps
+            if step.kind == "*"
         ):
             await self._connect("", "/ws")
         for step in steps:
@@ -198,8 +203,10 @@ class Player:
         fields = msgspec.json.decode(text)
         for name, value in fields.items():
             if value == "…":
-                fields[name] = self._given["session" if name == "resume" else name]
-        return text if "…" not in text else msgspec.json.encode(fields).decode()
+                fields[name] = self._given[_GIVEN_AS.get(name, name)]
+            elif isinstance(value, str) and (someone := re.fullmatch(r"(\w+)'s id", value)):
+                fields[name] = self._ids[someone[1]]
+        return text if "…" not in text and "'s id" not in text else msgspec.json.encode(fields).decode()
 
     async def _expect(self, step: Step) -> None:
         shown = msgspec.json.decode(step.text)
@@ -258,6 +265,21 @@ class Player:
             frame = await self._talkers[name].next()
             assert isinstance(frame, str)
             assert _op(frame) == "joined"
+            self._ids[name] = msgspec.json.decode(frame)["user"]["id"]
+
+    async def _created(self, name: str, kind: str, room: str) -> None:
+        await self._connect(name, f"/ws?name={name}")
+        for op, fields in (("create", {"room": room, "kind": kind}), ("join", {"room": room})):
+            await self._talkers[name].client.send(op, **fields)
+            frame = await self._talkers[name].next()
+            assert isinstance(frame, str)
+        self._ids[name] = msgspec.json.decode(frame)["user"]["id"]
+
+    async def _joins(self, name: str, room: str) -> None:
+        await self._talkers[name].client.send("join", room=room)
+        frame = await self._talkers[name].next()
+        assert isinstance(frame, str)
+        assert _op(frame) == "joined"
 
     async def _lost(self, name: str) -> None:
         talker = self._talkers.pop("" if name == "the" else name.removesuffix("'s"))
@@ -312,6 +334,8 @@ class Player:
         (r"(the client|\w+) connects to (\S+)", _connect),
         (r"(\w+) connects to (\S+) and gets ([0-9]+)", _cannot_connect),
         (r"([\w, ]+?) (?:is|are) in ([\w-]+)", _are_in),
+        (r"(\w+) has created the (\w+) room ([\w-]+)", _created),
+        (r"(\w+) joins ([\w-]+)", _joins),
         (r"(the|\w+'s) connection is lost", _lost),
         (r"(the connection|\w+) is closed with ([0-9]+)", _is_closed),
         (r"(\w+) stops reading", _stops_reading),

@@ -14,7 +14,8 @@ joined a name, and there it was.
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
-Role = Literal["none", "member", "moderator", "owner", "admin"]
+from .schema import Role
+
 Sort = Literal["open", "public", "private", "direct"]
 Right = Literal[
     "join", "see", "say", "edit", "react", "delete", "delete_other", "topic", "mention_all", "invite", "ask",

@@ -4,6 +4,7 @@ Owns the rules of these operations, for sessions and members in process alike: e
 append, or the stored one that it comes to, or raises `Refusal`. Refuses to know who is told, and how.
 """
 
+import math
 import unicodedata
 from collections.abc import Callable
 from typing import Final
@@ -13,7 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from ..log.base import Append, Appended, EventLog
 from . import control, mentions, schema
-from .access import MENTION_ALL_USERS
+from .access import MENTION_ALL_USERS, at_least
 from .attachments import Files, NoFiles, known
 from .guests import Guests
 from .lookup import Lookup
@@ -54,6 +55,8 @@ class Changes:
 
     def say(self, room: Room, by: Author, request: schema.Say) -> Append:
         """A message; its files have been looked up, see `trio_chat.chat.attachments`."""
+        if room.restricted:
+            self._check_restrictions(room, by, request)
         if isinstance(request.reply_to, int) and not room.first <= request.reply_to <= room.head:
             raise Refusal("bad_request", f"reply_to: there is no message {request.reply_to} in this room")
         if not request.text and not request.files:
@@ -69,6 +72,19 @@ class Changes:
             known(self.files, request.files) if request.files else UNSET,
         )
         return _append(room, "message", body, by.user, request.id)
+
+    def _check_restrictions(self, room: Room, by: Author, request: schema.Say) -> None:
+        """Whether the room's state lets the author say something now."""
+        state, now = room.state, self._clock()
+        require(state, "say", by.user.id, now, admin=by.admin)
+        if not state.slow_seconds or at_least(state.role_of(by.user.id, now, admin=by.admin), "moderator"):
+            return
+        said_at, said_id = room.said.get(by.user.id, (-math.inf, UNSET))
+        wait = said_at + state.slow_seconds - now
+        if wait > 0 and (request.id is UNSET or request.id != said_id):
+            words = f"one message in {state.slow_seconds:g} seconds"
+            raise Refusal("slow_mode", f"this room is in slow mode: {words}", retry_after=wait)
+        room.has_said(by.user.id, request.id, now)
 
     def _named(self, room: Room, by: Author, text: str) -> Mentions:
         """Whom the text names; all of them only if the author may."""

@@ -4,17 +4,11 @@ Owns the shapes of their bodies (`trio_chat.log.base.Append.body`), for whoever 
 them. Knows no rights.
 """
 
-from typing import Literal
-
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from ..log.base import Event
-from .schema import User
-
-RoomKind = Literal["public", "private", "direct"]
-Standing = Literal["owner", "moderator", "member", "none", "banned"]
-"""What an event says that its target is from now on."""
+from .schema import RoomKind, Standing, User
 
 
 class ControlBody(Struct, omit_defaults=True, kw_only=True):
@@ -29,6 +23,7 @@ class CreatedBody(ControlBody, kw_only=True):
     """The room's first event. Its author is the owner, but in a direct room, of which two are ``members``."""
 
     kind: RoomKind
+    topic: str | UnsetType = UNSET
     members: list[User] | UnsetType = UNSET
 
 

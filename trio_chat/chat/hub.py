@@ -14,7 +14,7 @@ fan-out (`trio_chat.chat.fanout`). Rules:
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -24,12 +24,16 @@ from msgspec import UNSET, UnsetType
 from ..log.base import Append, Appended, Event, EventLog, LogUnavailable, Position
 from . import control, limits, opening
 from .attachments import Files
-from .changes import Changes
+from .changes import Author, Changes
+from .consequences import follow
+from .decisions import Decisions
 from .elsewhere import Elsewhere
 from .fanout import FanOut
+from .governing import Governing
 from .guests import Guests
 from .local import LocalRoom, join
 from .pending import Pending
+from .people import People
 from .policy import PolicyOf, RoomPolicy
 from .relay import Relay
 from .retention import Retention
@@ -47,7 +51,8 @@ class Hub:
     """See the module. ``clock`` gives Unix time in seconds; ``rng`` makes ids and names (nothing secret).
 
     ``max_waiting``: bytes that may wait for one member; no page of events is larger. ``policy_of``: what
-    holds for a room, see `trio_chat.chat.policy`; without it, everything is kept.
+    holds for a room, see `trio_chat.chat.policy`; without it, everything is kept. ``admins``: ids of users
+    who are administrators of the server.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Hub:
         max_waiting: int = limits.PAGE_BYTES,
         policy_of: PolicyOf | None = None,
         files: Files | None = None,
+        admins: Iterable[str] = (),
     ) -> None:
         self.log = log
         self._max_waiting = max_waiting
@@ -71,6 +77,8 @@ class Hub:
         self.guests = Guests(log.secret, self.rng, clock)
         self._policy_of = policy_of or (lambda name: RoomPolicy())
         self.retention = Retention(log, policy_of, clock, self.trimmed) if policy_of is not None else None
+        self.people = People(frozenset(admins))
+        self.decisions = Decisions(self, Governing(log, self.people, clock))
         self.changes = Changes(log, self.guests, clock, files)
         self.fan_out = FanOut(self._turns, self.page_bytes, self.release)
         self.rooms: dict[str, Room] = {}
@@ -118,6 +126,7 @@ class Hub:
                 event.set()
         for room in self._local:
             room.end()
+        self.decisions.end()
 
     # --- rooms -------------------------------------------------------------------------------------
 
@@ -210,7 +219,7 @@ class Hub:
             if event.kind == "message":
                 opening.remember(room, event)
             elif event.kind in control.KINDS and counted:
-                room.fold(event)
+                self._fold(room, event)
         self._publish(room, events[0].seq, [room.encode_event(event) for event in events])
         if not counted and room.head >= events[-1].seq:
             self._read_state(room)
@@ -241,7 +250,7 @@ class Hub:
                 partial(opening.control_events, self.log, room.name, room.state.seq, head)
             )
             for event in events:
-                room.fold(event)
+                self._fold(room, event)
             counted = counted if events else head
         room.state_is_behind = False
         self._unpin(room)
@@ -260,16 +269,23 @@ class Hub:
     async def ready(self, member: Member) -> None:
         """Wait until ``member`` can submit an append (if it is the first to), or till its outbox or the hub
         ends."""
-        room = member.room
-        while not (self.takes(room) or member.outbox.finished or self.ended):
-            if room.full:
-                if room not in self._senders:
-                    self._senders[room] = trio.Event()
-                await self._senders[room].wait()
-            else:
-                if self._space is None:
-                    self._space = trio.Event()
-                await self._space.wait()
+        while not (self.takes(member.room) or member.outbox.finished or self.ended):
+            await self._wait_for_place(member.room)
+
+    async def place(self, room: Room) -> None:
+        """Wait until an append to ``room`` can be submitted, or till the hub ends."""
+        while not (self.takes(room) or self.ended):
+            await self._wait_for_place(room)
+
+    async def _wait_for_place(self, room: Room) -> None:
+        if room.full:
+            if room not in self._senders:
+                self._senders[room] = trio.Event()
+            await self._senders[room].wait()
+        else:
+            if self._space is None:
+                self._space = trio.Event()
+            await self._space.wait()
 
     def let_go(self, member: Member) -> None:
         """The member's outbox is finished: nobody need wait for it, and it need not wait for anybody."""
@@ -395,8 +411,15 @@ class Hub:
         first = run[0][0] if run else result.seq
         if first != room.head + 1 or room.state_is_behind:
             return False
-        room.fold(Event(result.seq, result.at_ms, append.kind, append.body))
+        self._fold(room, Event(result.seq, result.at_ms, append.kind, append.body))
         return True
+
+    def _fold(self, room: Room, event: Event) -> None:
+        """Let an event change the room's state, and act on it."""
+        before = set(room.state.entries)
+        body = room.fold(event)
+        if body is not None:
+            follow(room, body, before, self.people, self.clock())
 
     # --- members -----------------------------------------------------------------------------------
 
@@ -409,8 +432,12 @@ class Hub:
         user: User | None = None,
         since: int | None = None,
         last: int | None = None,
+        admin: bool = False,
     ) -> AsyncIterator[LocalRoom]:
         """Be a member of ``room`` in process, as ``user`` or as a guest called ``name``.
+
+        Nobody is kept out: the embedding program may be in any room. What the member does there is subject to
+        the rights of its user, or, with ``admin``, of an administrator of the server.
 
         Events from now on are yielded, or those after ``since``, or the ``last`` n and then those from now
         on. Raises `ValueError` for a name or an id that breaks the rules, `LogUnavailable`.
@@ -422,7 +449,9 @@ class Hub:
             who = checked_user(user)
             self.guests.hold_name(who.name, who.id)
         try:
-            async with join(self, room, who, since, last) as local:
+            async with join(
+                self, room, Author(who, admin or self.people.administers(who.id)), since, last
+            ) as local:
                 self._local[local] = None
                 try:
                     yield local

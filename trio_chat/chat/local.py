@@ -7,7 +7,7 @@ however slow it is, it costs no memory and loses nothing.
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 import trio
@@ -18,7 +18,9 @@ from ..wire.frames import payload_of
 from . import rules, schema
 from .attachments import look_up
 from .changes import Author, Changes
+from .decisions import Decisions
 from .pending import Pending
+from .people import People
 from .refusal import Refusal
 from .room import Member, Room
 from .schema import User
@@ -41,6 +43,11 @@ class Hub(Protocol):
     def signals(self) -> Signals: ...
     @property
     def changes(self) -> Changes: ...
+    @property
+    def decisions(self) -> Decisions: ...
+    @property
+    def people(self) -> People: ...
+    def wake(self, room: Room) -> None: ...
     async def open_room(self, name: str) -> Room: ...
     def release(self, room: Room) -> None: ...
     async def ready(self, member: Member) -> None: ...
@@ -69,9 +76,11 @@ class LocalRoom:
     """A room as its in-process member sees it. Iterating yields every event after the position it joined
     at."""
 
-    def __init__(self, hub: Hub, member: Member) -> None:
+    def __init__(self, hub: Hub, member: Member, author: Author) -> None:
         self._hub = hub
         self._member = member
+        self._author = author
+        self._removed: str | None = None
         self._results: dict[Pending, Appended | str | None] = {}
         self._answered = trio.Event()
         self._page: deque[bytes] = deque()
@@ -163,25 +172,140 @@ class LocalRoom:
         request = rules.checked(schema.Topic(room=self.room.name, text=text, id=_given(id)))
         return (await self._store(self._decided(self._hub.changes.topic, request))).seq
 
+    # --- the room itself -------------------------------------------------------------------------------
+
+    async def create(
+        self,
+        kind: Literal["public", "private"] = "public",
+        *,
+        topic: str = "",
+        id: str | None = None,  # noqa: A002
+    ) -> int:
+        """Make the room, in which nothing has happened yet, one that this member owns.
+
+        This and the following raise what `edit` raises, and return the event's ``seq``.
+        """
+        return await self._govern(schema.Create(room=self.room.name, kind=kind, topic=topic, id=_given(id)))
+
+    async def invite(self, user: str, *, id: str | None = None) -> int:  # noqa: A002
+        """Make the user with this id a member."""
+        return await self._govern(schema.Invite(room=self.room.name, user=user, id=_given(id)))
+
+    async def set_role(
+        self,
+        user: str,
+        role: Literal["owner", "moderator", "member"],
+        *,
+        id: str | None = None,  # noqa: A002
+    ) -> int:
+        """Give the user another role."""
+        return await self._govern(schema.ChangeRole(room=self.room.name, user=user, role=role, id=_given(id)))
+
+    async def kick(self, user: str, *, reason: str = "", id: str | None = None) -> int:  # noqa: A002
+        """Remove the user."""
+        return await self._govern(schema.Kick(room=self.room.name, user=user, reason=reason, id=_given(id)))
+
+    async def ban(
+        self,
+        user: str,
+        *,
+        reason: str = "",
+        seconds: float | None = None,
+        id: str | None = None,  # noqa: A002
+    ) -> int:
+        """Keep the user out, for so many seconds or until `unban`."""
+        name, until = self.room.name, _given(seconds)
+        return await self._govern(
+            schema.Ban(room=name, user=user, reason=reason, seconds=until, id=_given(id))
+        )
+
+    async def unban(self, user: str, *, id: str | None = None) -> int:  # noqa: A002
+        """Keep the user out no longer."""
+        return await self._govern(schema.Unban(room=self.room.name, user=user, id=_given(id)))
+
+    async def mute(self, user: str, *, seconds: float | None = None, id: str | None = None) -> int:  # noqa: A002
+        """Take the user their say, for so many seconds or until `unmute`."""
+        request = schema.Mute(room=self.room.name, user=user, seconds=_given(seconds), id=_given(id))
+        return await self._govern(request)
+
+    async def unmute(self, user: str, *, id: str | None = None) -> int:  # noqa: A002
+        """Let the user have their say again."""
+        return await self._govern(schema.Unmute(room=self.room.name, user=user, id=_given(id)))
+
+    async def set(
+        self,
+        *,
+        slow_seconds: float | None = None,
+        archived: bool | None = None,
+        private: bool | None = None,
+        id: str | None = None,  # noqa: A002
+    ) -> int:
+        """Change settings of the room, those that are given."""
+        return await self._govern(
+            schema.ChangeSettings(
+                room=self.room.name,
+                slow_seconds=_given(slow_seconds),
+                archived=_given(archived),
+                private=_given(private),
+                id=_given(id),
+            )
+        )
+
+    async def _govern(self, request: schema.Request) -> int:
+        self._check_here()
+        try:
+            stored = await self._hub.decisions.change(self.room, self._author, rules.checked(request))
+        except Refusal as refusal:
+            raise ValueError(refusal.message) from None
+        assert stored is not None
+        return stored.seq
+
+    # --- how it is done --------------------------------------------------------------------------------
+
+    @property
+    def admin(self) -> bool:
+        """Whether it acts as an administrator of the server."""
+        return self._author.admin
+
+    def tell(self, frame: bytes) -> None:
+        """See `trio_chat.chat.people.Place`: events are all that it gets."""
+
+    def removed(self, room: Room, code: int | None, reason: str) -> None:
+        """See `trio_chat.chat.people.Place`."""
+        if room is self.room and self._removed is None:
+            self._removed = reason
+            self.leave()
+
+    def leave(self) -> None:
+        """Be no member any more."""
+        if self.room.leave(self._member):
+            self._hub.signals.tell_presence(self.room, self.user, online=False)
+        self._hub.wake(self.room)
+
+    def _check_here(self) -> None:
+        if self._hub.ended:
+            raise LogUnavailable("the server has ended")
+        if self._removed is not None:
+            raise ValueError(f"this member is not in the room any more: {self._removed}")
+
     async def _change(
         self, decide: Callable[[Room, Author, Any], Awaitable[Append | Appended]], request: schema.Request
     ) -> int:
         try:
-            decided = await decide(self.room, Author(self.user), rules.checked(request))
+            decided = await decide(self.room, self._author, rules.checked(request))
         except Refusal as refusal:
             raise ValueError(refusal.message) from None
         return (await self._store(decided) if isinstance(decided, Append) else decided).seq
 
     def _decided(self, decide: Callable[[Room, Author, R], Append], request: R) -> Append:
         try:
-            return decide(self.room, Author(self.user), request)
+            return decide(self.room, self._author, request)
         except Refusal as refusal:
             raise ValueError(refusal.message) from None
 
     async def _store(self, append: Append) -> Appended:
         """Have it stored, and wait until it is."""
-        if self._hub.ended:
-            raise LogUnavailable("the server has ended")
+        self._check_here()
         pending = Pending(append, self.room, self)
         self._results[pending] = None
         try:
@@ -214,12 +338,14 @@ class LocalRoom:
         return self
 
     async def __anext__(self) -> schema.ServerOp:
-        """The next event; ends with the server. Cancelling loses nothing."""
+        """The next event; ends with the server, or when this member is removed. Cancelling loses nothing."""
         while not self._page:
-            while self._member.cursor >= self.room.head:
+            while self._member.cursor >= self.room.head and self._removed is None:
                 if self._hub.ended:
                     raise StopAsyncIteration
                 await self._hub.grown(self.room)
+            if self._removed is not None:
+                raise StopAsyncIteration
             last, frames = await self._hub.next_page(self.room, self._member.cursor)
             self._member.cursor = last
             self._page.extend(frames)
@@ -234,7 +360,7 @@ class LocalRoom:
 
 @asynccontextmanager
 async def join(
-    hub: Hub, room: str, user: User, since: int | None, last: int | None
+    hub: Hub, room: str, author: Author, since: int | None, last: int | None
 ) -> AsyncIterator[LocalRoom]:
     """See `Hub.join`."""
     opened = await hub.open_room(schema.room_name(room))
@@ -243,13 +369,17 @@ async def join(
         cursor = min(since, opened.head)
     elif last is not None:
         cursor = opened.before_last(last)
-    member, came = opened.join(user, _NoOutbox(), lambda member: None, cursor)
+    member, came = opened.join(author.user, _NoOutbox(), lambda member: None, cursor)
     member.live = False
     if came:
-        hub.signals.tell_presence(opened, user, online=True)
+        hub.signals.tell_presence(opened, author.user, online=True)
+    local = LocalRoom(hub, member, author)
+    hub.people.came(author.user, local)
+    opened.pins += 1  # though it be removed
     try:
-        yield LocalRoom(hub, member)
+        yield local
     finally:
-        if opened.leave(member):
-            hub.signals.tell_presence(opened, user, online=False)
+        hub.people.went(author.user.id, local)
+        local.leave()
+        opened.pins -= 1
         hub.release(opened)

@@ -5,12 +5,12 @@ Owns what is read, in which order, and what makes it whole. Refuses to know who 
 
 import msgspec
 
-from ..log.base import Event, EventLog
+from ..log.base import Event, EventLog, Position
 from . import control, limits
 from .policy import OnOverflow
 from .room import Room
 from .schema import MessageBody
-from .state import decode_state
+from .state import RoomState, decode_state
 
 
 async def open_room(log: EventLog, name: str, on_overflow: OnOverflow) -> Room:
@@ -21,19 +21,36 @@ async def open_room(log: EventLog, name: str, on_overflow: OnOverflow) -> Room:
         if not position.head:
             return room
         tail = await _prime(room, log)
-        state = decode_state(position.state)
-        if tail and tail[0].seq <= position.first:
-            for event in tail:
-                if event.kind in control.KINDS:
-                    state.fold(event)
-        else:
-            while events := await control_events(log, name, state.seq, position.head):
-                for event in events:
-                    state.fold(event)
-        room.recall(state)
-        if (await log.position(name)).first == position.first:
+        is_all = bool(tail) and tail[0].seq <= position.first
+        room.recall(await _fold(log, name, position, tail if is_all else None))
+        if await _is_still(log, name, position):
             return room
-        # What was to be read has been trimmed meanwhile.
+
+
+async def read_state(log: EventLog, name: str) -> tuple[int, RoomState]:
+    """Head and state of a room that isn't opened. Raises `LogUnavailable`."""
+    while True:
+        position = await log.position(name)
+        state = await _fold(log, name, position, None)
+        if await _is_still(log, name, position):
+            return position.head, state
+
+
+async def _fold(log: EventLog, room: str, position: Position, events: list[Event] | None) -> RoomState:
+    """The state at this position, with ``events`` if those are all that are kept."""
+    state = decode_state(position.state)
+    while found := await control_events(log, room, state.seq, position.head) if events is None else events:
+        for event in found:
+            if event.kind in control.KINDS:
+                state.fold(event)
+        if events is not None:
+            break
+    return state
+
+
+async def _is_still(log: EventLog, room: str, position: Position) -> bool:
+    """Whether nothing that was to be read has been trimmed meanwhile."""
+    return (await log.position(room)).first == position.first
 
 
 async def _prime(room: Room, log: EventLog) -> list[Event]:

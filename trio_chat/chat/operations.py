@@ -36,6 +36,10 @@ class Asker(Protocol):
         """Its membership in ``room``, or a `Refusal`."""
         ...
 
+    def leave(self, room: str) -> None:
+        """Be no member of ``room`` any more, if it was."""
+        ...
+
     def reply(self, reply: schema.Op) -> None:
         """Send the answer."""
         ...

@@ -27,6 +27,7 @@ from typing import Protocol
 
 import attrs
 import msgspec
+from msgspec import UnsetType
 
 from ..log.base import Event, Position
 from ..wire.frames import TEXT, compressed, frame, payload_of
@@ -34,7 +35,10 @@ from . import limits
 from .control import ControlBody
 from .policy import OnOverflow
 from .schema import Lagging, User, encode, encode_event, event_prefix
-from .state import RoomState
+from .state import RoomState, decode_state
+
+_MAX_SAID = 1000
+"""Users remembered for slow mode before those are forgotten who may say something again."""
 
 
 class Outbox(Protocol):
@@ -106,6 +110,8 @@ class Room:
         self.state = RoomState()
         self.restricted = False
         """``state.restricted``, at hand for each message."""
+        self.said: dict[str, tuple[float, str | UnsetType]] = {}
+        """In slow mode: when each user has said something last (Unix seconds), and with which ``id``."""
         self.state_is_behind = False
         """Events before the head are not counted in ``state`` yet: it is being read up to there."""
         self.members: dict[Member, None] = {}
@@ -151,6 +157,13 @@ class Room:
         body = self.state.fold(event)
         self.restricted = self.state.restricted
         return body
+
+    def has_said(self, user_id: str, message_id: str | UnsetType, now: float) -> None:
+        """Remember that, as long as it keeps the user from saying more."""
+        if len(self.said) >= _MAX_SAID:
+            recent = now - self.state.slow_seconds
+            self.said = {each: said for each, said in self.said.items() if said[0] > recent}
+        self.said[user_id] = now, message_id
 
     def publish(self, first: int, frames: list[bytes]) -> None:
         """Take committed events ``first``, ``first + 1``, ... as the room's new head. They are delivered by
@@ -208,7 +221,7 @@ class Room:
         self._tail_bytes = 0
         self._early.clear()
         self._recent.clear()
-        self.recall(RoomState())
+        self.recall(decode_state(position.state))
         for member in list(self.members):
             member.cursor = position.head
             member.on_restart()

@@ -14,6 +14,7 @@ NOT_DECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What `schema.decode_client_op` raises."""
 
 _OPS = sorted(kind.__struct_config__.tag for kind in get_args(schema.ClientOp))
+_CHOICES = {"kind": ("public", "private"), "role": ("owner", "moderator", "member")}
 # A pair of surrogates, one alone (group 1), or any other escape.
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.S
@@ -35,6 +36,8 @@ def describe(error: Exception, data: bytes) -> str:
         # A known one is no wrong value; the decoder went by the first of two.
         is_known = problem.removeprefix("Invalid value ").strip("'") in _OPS
         return "op: given twice" if is_known else f"op: one of {', '.join(_OPS)}"
+    if problem.startswith("Invalid enum value") and field in _CHOICES:
+        problem = f"one of {', '.join(_CHOICES[field])}"
     return f"{field}: {problem}" if field else problem
 
 

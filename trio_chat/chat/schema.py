@@ -10,7 +10,7 @@ same for every member, whether they come from the live room or from the log (`en
 
 import re
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -34,10 +34,24 @@ OPERATION_BYTES = 4096
 MAX_HISTORY = 200
 DEFAULT_HISTORY = 50
 
+MAX_REASON_CHARS = 250
+MAX_SLOW_SECONDS = 3600
+MAX_SECONDS = 31_536_000
+"""A year: how long a ban, a mute or an invitation may last that ends by itself."""
+INVITATION_SECONDS = 7 * 86_400
+
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
 Seq = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Target = Annotated[int, Meta(ge=1, le=2**53 - 1)]
 Emoji = Annotated[str, Meta(min_length=1, max_length=MAX_EMOJI_CHARS)]
+UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID_CHARS)]
+Reason = Annotated[str, Meta(max_length=MAX_REASON_CHARS)]
+Seconds = Annotated[float, Meta(ge=1, le=MAX_SECONDS)]
+RoomKind = Literal["public", "private", "direct"]
+Role = Literal["none", "member", "moderator", "owner", "admin"]
+"""What somebody is in a room; ``admin``: an administrator of the server."""
+Standing = Literal["owner", "moderator", "member", "none", "banned"]
+"""What an event says that its target is from now on."""
 Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_CHARS)]
 
 
@@ -72,12 +86,14 @@ class Join(Request, kw_only=True):
     since: Seq | UnsetType = UNSET
     epoch: str | UnsetType = UNSET
     last: Seq | UnsetType = UNSET
+    invitation: str | UnsetType = UNSET
 
 
 class Leave(Request, kw_only=True):
-    """Stop being a member of ``room``."""
+    """Stop being a member of ``room``, ``for_good``: of a private one until somebody invites you again."""
 
     room: str
+    for_good: bool = False
 
 
 class Say(Request, kw_only=True):
@@ -153,13 +169,100 @@ class Rooms(Request):
     """Ask which rooms there are."""
 
 
+class Create(Request, kw_only=True):
+    """Create ``room``, of which you are the owner."""
+
+    room: str
+    kind: Literal["public", "private"] = "public"
+    topic: Annotated[str, Meta(max_length=MAX_TOPIC_CHARS)] = ""
+
+
+class Direct(Request, kw_only=True):
+    """Ask for the room of you and ``user`` (an id), which is made if need be."""
+
+    user: UserId
+
+
+class Invite(Request, kw_only=True):
+    """Make ``user`` (an id) a member, or ask for a ``link`` by which whoever has it can become one."""
+
+    room: str
+    user: UserId | UnsetType = UNSET
+    link: bool = False
+    expires_in: Annotated[float, Meta(ge=60, le=MAX_SECONDS)] = INVITATION_SECONDS
+
+
+class Ask(Request, kw_only=True):
+    """Ask to be let in to a private room."""
+
+    room: str
+    text: Reason | UnsetType = UNSET
+
+
+class ChangeRole(Request, kw_only=True, tag="role"):
+    """Give ``user`` another role."""
+
+    room: str
+    user: UserId
+    role: Literal["owner", "moderator", "member"]
+
+
+class Kick(Request, kw_only=True):
+    """Remove ``user`` from the room."""
+
+    room: str
+    user: UserId
+    reason: Reason | UnsetType = UNSET
+
+
+class Ban(Request, kw_only=True):
+    """Remove ``user`` and keep them out, for so many ``seconds`` or until they are unbanned."""
+
+    room: str
+    user: UserId
+    reason: Reason | UnsetType = UNSET
+    seconds: Seconds | UnsetType = UNSET
+
+
+class Unban(Request, kw_only=True):
+    """Keep ``user`` out no longer."""
+
+    room: str
+    user: UserId
+
+
+class Mute(Request, kw_only=True):
+    """Take ``user`` their say, for so many ``seconds`` or until they are unmuted."""
+
+    room: str
+    user: UserId
+    seconds: Seconds | UnsetType = UNSET
+
+
+class Unmute(Request, kw_only=True):
+    """Let ``user`` have their say again."""
+
+    room: str
+    user: UserId
+
+
+class ChangeSettings(Request, kw_only=True, tag="settings"):
+    """Change how the room is: the seconds between two messages of a member, archived, private."""
+
+    room: str
+    slow_seconds: Annotated[float, Meta(ge=0, le=MAX_SLOW_SECONDS)] | UnsetType = UNSET
+    archived: bool | UnsetType = UNSET
+    private: bool | UnsetType = UNSET
+
+
 class Ping(Request):
     """Ask for a ``pong``."""
 
 
 ClientOp = (
-    Hello | Join | Leave | Say | Edit | Delete | React | Unreact | Topic | Typing | History | Who | Rooms
-    | Ping
+    Hello | Join | Leave | Say | Edit | Delete | React | Unreact | Topic | Typing | History | Who |
+    Rooms | Create | Direct | Invite | Ask | ChangeRole | Kick | Ban | Unban | Mute | Unmute |
+    ChangeSettings | Ping
 )  # fmt: skip
 
 # --- server to client -------------------------------------------------------------------------------
@@ -215,7 +318,8 @@ class Welcome(Reply, kw_only=True):
 class Joined(Reply, kw_only=True):
     """You are a member; the events after your position follow.
 
-    ``members`` lists at most 100 users, ``count`` counts all of them; ``user`` is you.
+    ``members`` lists at most 100 users, ``count`` counts all of them; ``user`` is you, ``role`` what you are
+    here. ``muted_until`` in Unix seconds, 0 for good.
     """
 
     room: str
@@ -226,12 +330,19 @@ class Joined(Reply, kw_only=True):
     members: list[User]
     count: int
     user: User
+    kind: RoomKind
+    role: Role
+    slow_seconds: float | UnsetType = UNSET
+    archived: bool = False
+    muted_until: float | UnsetType = UNSET
 
 
 class Left(Reply, kw_only=True):
-    """You are no longer a member."""
+    """You are no longer a member. If others have decided that: ``code``, and ``reason`` for people."""
 
     room: str
+    code: int | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
 
 
 class Ack(Reply, kw_only=True):
@@ -255,25 +366,52 @@ class HistoryPage(Reply, kw_only=True, tag="history"):
 
 
 class Members(Reply, kw_only=True):
-    """Who is in the room: at most 1,000 users; ``count`` counts all."""
+    """Who is in the room: at most 1,000 users; ``count`` counts all.
+
+    ``roles``: by user id, of those of them who are more than a member.
+    """
 
     room: str
     members: list[User]
     count: int
+    roles: dict[str, Role] = {}
 
 
 class RoomInfo(Struct, omit_defaults=True):
-    """One room of the list; ``count`` is the number of users present, ``head`` its last ``seq``."""
+    """One room of the list; ``count`` is the number of users present, ``head`` its last ``seq``.
+
+    ``role``: yours, if you have one of your own; ``with``: the other one in a direct room.
+    """
 
     room: str
     count: int
     head: int
+    kind: RoomKind
+    role: Role | UnsetType = UNSET
+    topic: str = ""
+    archived: bool = False
+    with_: User | UnsetType = msgspec.field(default=UNSET, name="with")
 
 
 class RoomList(Reply, kw_only=True, tag="rooms"):
     """The rooms, most recently active first, at most 1,000."""
 
     rooms: list[RoomInfo]
+
+
+class DirectRoom(Reply, kw_only=True, tag="direct"):
+    """The name of the room of you and ``with``."""
+
+    room: str
+    with_: User = msgspec.field(name="with")
+
+
+class InvitationLink(Reply, kw_only=True, tag="invitation"):
+    """The ``token`` by which others can join until ``expires_at`` (Unix seconds)."""
+
+    room: str
+    token: str
+    expires_at: int
 
 
 class Pong(Reply):
@@ -386,6 +524,97 @@ class TopicChanged(Op, kw_only=True, tag="topic"):
     id: str | UnsetType = UNSET
 
 
+class Created(Op, kw_only=True):
+    """A room event, the first: ``user`` has created the room, or a direct one for its ``members``."""
+
+    room: str
+    seq: int
+    at: float
+    user: User
+    id: str | UnsetType = UNSET
+    kind: RoomKind
+    topic: str = ""
+    members: list[User] | UnsetType = UNSET
+
+
+class MemberChanged(Op, kw_only=True, tag="member"):
+    """A room event: ``target`` is ``role`` from now on; a ban ends ``until`` (Unix seconds).
+
+    ``admin``, here and in others: done as an administrator of the server. ``invited_by``: whose link it was.
+    """
+
+    room: str
+    seq: int
+    at: float
+    user: User
+    id: str | UnsetType = UNSET
+    admin: bool = False
+    target: User
+    role: Standing
+    reason: str | UnsetType = UNSET
+    until: float | UnsetType = UNSET
+    invited_by: str | UnsetType = UNSET
+
+
+class Muted(Op, kw_only=True):
+    """A room event: ``target`` has no say, ``until`` then (Unix seconds) or until it is unmuted."""
+
+    room: str
+    seq: int
+    at: float
+    user: User
+    id: str | UnsetType = UNSET
+    admin: bool = False
+    target: User
+    until: float | UnsetType = UNSET
+
+
+class Unmuted(Op, kw_only=True):
+    """A room event: ``target`` has a say again."""
+
+    room: str
+    seq: int
+    at: float
+    user: User
+    id: str | UnsetType = UNSET
+    admin: bool = False
+    target: User
+
+
+class SettingsChanged(Op, kw_only=True, tag="settings"):
+    """A room event: what is changed. ``members``: who is in a room that has become private."""
+
+    room: str
+    seq: int
+    at: float
+    user: User
+    id: str | UnsetType = UNSET
+    admin: bool = False
+    slow_seconds: float | UnsetType = UNSET
+    archived: bool | UnsetType = UNSET
+    private: bool | UnsetType = UNSET
+    members: list[User] | UnsetType = UNSET
+
+
+class Asked(Op, kw_only=True):
+    """A room event: ``user``, who is no member, asks to be let in."""
+
+    room: str
+    seq: int
+    at: float
+    user: User
+    id: str | UnsetType = UNSET
+    text: str | UnsetType = UNSET
+
+
+class Invited(Op, kw_only=True):
+    """A signal: ``user`` has made you a member of ``room``."""
+
+    room: str
+    kind: RoomKind
+    user: User
+
+
 class Presence(Op, kw_only=True):
     """A signal: ``user`` came or went."""
 
@@ -425,8 +654,9 @@ class Gap(Op, kw_only=True):
 
 
 ServerOp = (
-    Welcome | Joined | Left | Ack | HistoryPage | Members | RoomList | Pong | Error | Bye
-    | Message | Edited | Deleted | Reacted | Unreacted | TopicChanged
+    Welcome | Joined | Left | Ack | HistoryPage | Members | RoomList | DirectRoom | InvitationLink | Pong
+    | Error | Bye | Message | Edited | Deleted | Reacted | Unreacted | TopicChanged
+    | Created | MemberChanged | Muted | Unmuted | SettingsChanged | Asked | Invited
     | Presence | Count | TypingSignal | Lagging | Gap
 )  # fmt: skip
 

@@ -22,7 +22,7 @@ from ..config import Config
 from ..log.base import Append, Appended, LogUnavailable
 from ..wire.connection import Connection
 from ..wire.frames import TEXT, Message, compressed
-from . import limits, messages, reading, rules, schema
+from . import limits, membership, messages, reading, rules, schema
 from .accounts import Accounts
 from .attachments import look_up
 from .changes import Author
@@ -53,9 +53,9 @@ class Session:
     """See the module. It is its connection's handler."""
 
     __slots__ = (
-        "_accounts", "_bad", "_behind", "_bucket", "_catching_up", "_config", "_connection", "_expires_at",
-        "_guest", "_hub", "_invitation", "_members", "_outbox", "_resumable", "_stranger", "_throttled_at",
-        "user",
+        "_accounts", "_author", "_bad", "_behind", "_bucket", "_catching_up", "_config", "_connection",
+        "_expires_at", "_guest", "_hub", "_invitation", "_members", "_outbox", "_resumable", "_stranger",
+        "_throttled_at", "user",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +87,8 @@ class Session:
                 with suppress(ValueError):  # `on_open` says what is wrong with it
                     wanted = schema.user_name(invitation.name)
             self.user = User(user_id, hub.guests.claim_name(wanted, user_id))
+        self._author = Author(self.user, hub.people.administers(self.user.id))
+        hub.people.came(self.user, self)
         connection.label.user = self.user.name
         if self._stranger:
             accounts.await_sign_in(connection)
@@ -198,6 +200,7 @@ class Session:
             self._catching_up.cancel()
         for member in list(self._members.values()):
             self._leave_room(member)
+        self._hub.people.went(self.user.id, self)
         # 1000 says that it was meant to end; whoever was lost, or reloads its page (1001), may come back.
         comes_back = self._guest and self._resumable and self._connection.close_code != 1000
         self._hub.guests.free_name(self.user.name, self.user.id, reserve=comes_back)
@@ -295,7 +298,11 @@ class Session:
 
     @property
     def author(self) -> Author:
-        return Author(self.user)
+        return self._author
+
+    @property
+    def admin(self) -> bool:
+        return self._author.admin
 
     def member(self, room: str) -> Member:
         member = self._members.get(room)
@@ -373,6 +380,9 @@ class Session:
         else:
             self.user = wanted
             guests.hold_name(wanted.name, wanted.id)
+        self._author = Author(self.user, self._hub.people.administers(self.user.id))
+        self._hub.people.went(old.id, self)
+        self._hub.people.came(self.user, self)
         self._connection.label.user = self.user.name
         for member in self._members.values():
             if member.room.rename(member, self.user) and old.id != self.user.id:
@@ -389,32 +399,23 @@ class Session:
             raise Refusal("too_many_rooms", f"room: at most {limits.MAX_ROOMS_PER_SESSION} rooms at once")
         if isinstance(request.last, int) and request.last < 0:
             raise Refusal("bad_request", "last: a number of messages, 0 or more")
-        room = await self._hub.open_room(name)
-        if isinstance(request.since, int) and self._hub.log.shared:
-            await self._hub.catch_up_with(room, request.since, request.epoch)
-        if self._connection.closing:  # it has ended meanwhile: nobody would leave the room again
-            self._hub.release(room)
-            return
+        async with self._hub.decisions.opened(name) as room:
+            await membership.admit(self, room, request.invitation)
+            if isinstance(request.since, int) and self._hub.log.shared:
+                await self._hub.catch_up_with(room, request.since, request.epoch)
+                await membership.admit(self, room, UNSET)  # the other node may know better
+            if not self._connection.closing:  # else nobody would leave the room again
+                self._enter(room, request)
+
+    def _enter(self, room: Room, request: schema.Join) -> None:
         cursor, recovered = starting_point(room, request)
         member, came = room.join(
             self.user, self._outbox, self._fell_behind, cursor, self._disconnect, self._room_restarted
         )
-        self._members[name] = member
+        self._members[room.name] = member
         if room.on_overflow == "block":
             self._outbox.on_finished = self._let_go
-        self.reply(
-            schema.Joined(
-                re=request.id,
-                room=name,
-                epoch=room.epoch,
-                head=room.head,
-                recovered=recovered,
-                topic=room.state.topic,
-                members=room.listed(limits.MAX_LISTED_MEMBERS),
-                count=room.count,
-                user=self.user,
-            )
-        )
+        self.reply(membership.joined(self, room, request, recovered=recovered))
         if not member.live:
             self._fell_behind(member)
             self._outbox.wake()
@@ -439,10 +440,23 @@ class Session:
         for member in self._members.values():
             self._hub.let_go(member)
 
-    def _leave(self, request: schema.Leave) -> None:
-        member = self.member(request.room)
+    def leave(self, room: str) -> None:
+        if (member := self._members.get(room)) is not None:
+            self._leave_room(member)
+
+    def tell(self, frame: bytes) -> None:
+        """See `trio_chat.chat.people.Place`."""
+        self._outbox.offer_signal(frame)
+
+    def removed(self, room: Room, code: int | None, reason: str) -> None:
+        """See `trio_chat.chat.people.Place`. Who is nowhere any more then has nothing left to do here."""
+        member = self._members.get(room.name)
+        if member is None:
+            return
         self._leave_room(member)
-        self.reply(schema.Left(re=request.id, room=member.room.name))
+        self.reply(schema.Left(room=room.name, code=UNSET if code is None else code, reason=reason))
+        if code is not None and not self._members:
+            self._connection.close(code, reason)
 
     def _leave_room(self, member: Member) -> None:
         room = member.room
@@ -450,21 +464,6 @@ class Session:
         if room.leave(member):
             self._hub.signals.tell_presence(room, member.user, online=False)
         self._hub.release(room)
-
-    def _who(self, request: schema.Who) -> None:
-        room = self.member(request.room).room
-        listed = room.listed(limits.MAX_WHO_MEMBERS)
-        self.reply(schema.Members(re=request.id, room=room.name, members=listed, count=room.count))
-
-    async def _rooms(self, request: schema.Rooms) -> None:
-        here = {name: room for name, room in self._hub.rooms.items() if room.users}
-        rooms = []
-        for found in await self._hub.log.rooms(limits.MAX_LISTED_ROOMS):
-            room = here.pop(found.room, None)
-            head = room.head if room else found.head
-            rooms.append(schema.RoomInfo(found.room, room.count if room else 0, head))
-        rooms += [schema.RoomInfo(name, room.count, room.head) for name, room in here.items()]
-        self.reply(schema.RoomList(re=request.id, rooms=rooms[: limits.MAX_LISTED_ROOMS]))
 
     # --- appending ---------------------------------------------------------------------------------------
 
@@ -503,10 +502,8 @@ class Session:
 OPERATIONS: Operations = {
     schema.Hello: AtOnce(Session._hello),
     schema.Join: Waiting(Session._join),
-    schema.Leave: AtOnce(Session._leave),
-    schema.Who: AtOnce(Session._who),
-    schema.Rooms: Waiting(Session._rooms),
     schema.Ping: AtOnce(Session._ping),
+    **membership.OPERATIONS,
     **messages.OPERATIONS,
     **reading.OPERATIONS,
 }

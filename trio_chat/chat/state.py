@@ -19,9 +19,9 @@ from msgspec import UNSET, Struct
 
 from ..log.base import Event
 from . import control
-from .access import NOT_ARCHIVED, NOT_MUTED, Right, Role, Sort, allows, outranks
-from .control import ControlBody, RoomKind
-from .schema import User
+from .access import NOT_ARCHIVED, NOT_MUTED, Right, Sort, allows, outranks
+from .control import ControlBody
+from .schema import Role, RoomKind, User
 
 Why = Literal["banned", "private", "archived", "muted", "forbidden"]
 """Why somebody may not: the code of the ``error``."""
@@ -132,6 +132,7 @@ class RoomState(Struct, omit_defaults=True):
         if self.seq != 1:
             return False
         self.kind, self.claimed = body.kind, True
+        self.topic = "" if isinstance(body.topic, msgspec.UnsetType) else body.topic
         if body.kind == "direct":
             self._add(body.members, at)
         else:
