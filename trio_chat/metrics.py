@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from itertools import accumulate
 
+import trio
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -85,6 +86,7 @@ class ServerCollector(Collector):
                 sum(bool(r.full) for r in hub.rooms.values()),
             ),
             ("trio_chat_relay_rooms", "Relay rooms.", len(hub.relay.rooms)),
+            ("trio_chat_tasks", "Trio tasks.", trio.lowlevel.current_statistics().tasks_living),
             ("trio_chat_waiting_bytes", "Bytes waiting in outboxes.", self._waiting_bytes()),
             ("trio_chat_file_bytes", "Bytes of the files that are kept.", self._store.bytes),
             ("trio_chat_log_failing", "1 while the log refuses events.", int(hub.log_failing)),

@@ -100,6 +100,13 @@ SERVERS = (
         "floor", "floor: a bare Python loop of `send`", "plain", "/", _peer("floor.py", python=sys.executable)
     ),
     Server(
+        "floor-each",
+        "floor: one `send` for each message and member",
+        "plain",
+        "/",
+        _peer("floor.py", "--each", python=sys.executable),
+    ),
+    Server(
         BASELINE, "Node `ws` 8, loop over clients", "plain", "/", _node(_WS), needs="node", has_rooms=True
     ),
     Server(

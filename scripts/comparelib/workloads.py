@@ -119,7 +119,7 @@ WORKLOADS = (
     _echo("echo-16k", "Echo of 16 KiB", size=1 << 14, servers=_ECHOING_MUCH),
     _echo("echo-1m", "Echo of 1 MiB", size=1 << 20, servers=_ECHOING_MUCH),
     _latency("latency", "Latency at a fixed rate", 500, 100, is_quick=True),
-    _latency("latency-high", "Latency at a fixed rate", 500, 250),
+    _latency("latency-high", "Latency at half of what `ws` can do", 500, 250),
     _latency("frozen", "20 more members that read nothing, 4 KiB", 220, 200, size=4096, frozen=20),
     Workload(
         "memory", "Memory of 5,000 idle clients that have joined", "memory", 5000, servers=_OPENING,

@@ -220,6 +220,7 @@ def settings_from(arguments: argparse.Namespace, scenario: Scenario | None = Non
         processes=processes,
         mix=mix,
         server_pid=_server_pid(arguments.server_pid, target),
+        asks_metrics=arguments.server_pid is None,
         verify=arguments.verify or arguments.resume or mix.members > 0,
         **counts,
         **given,

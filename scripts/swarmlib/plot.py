@@ -18,8 +18,8 @@ def draw(document: dict[str, Any], file: str, table: str = "") -> None:
     A page (``.html``) has the final ``table`` below the picture.
     """
     settings, timeline = document["settings"], document["timeline"]
-    figure = Figure(figsize=(12, 10), layout="constrained")
-    axes = figure.subplots(3, 2)
+    figure = Figure(figsize=(12, 13), layout="constrained")
+    axes = figure.subplots(4, 2)
     title = (
         f"{settings['protocol']}: {settings['clients']:,} clients, {settings['rooms']:,} rooms,"
         f" {settings['loop']} loop"
@@ -31,8 +31,11 @@ def draw(document: dict[str, Any], file: str, table: str = "") -> None:
     _percentiles(axes[1][1], document)
     _memory(axes[2][0], timeline)
     _processor(axes[2][1], timeline)
-    for ax in (axes[0][0], axes[0][1], axes[1][0], axes[2][0], axes[2][1]):
-        ax.set_xlabel("seconds")
+    _told(axes[3][0], timeline, ("descriptors", "tasks"), "server's descriptors and tasks")
+    _told(axes[3][1], timeline, ("waiting_bytes",), "bytes that wait for clients, in the server")
+    for ax in axes.flat:
+        if ax is not axes[1][1]:
+            ax.set_xlabel("seconds")
     save(figure, file, title, table)
 
 
@@ -95,6 +98,8 @@ def _percentiles(ax: Axes, document: dict[str, Any]) -> None:
 def _memory(ax: Axes, timeline: list[dict[str, Any]]) -> None:
     known = [point for point in timeline if point.get("server")]
     _line(ax, [(point["at_s"], point["server"]["rss_bytes"] / 2**20) for point in known], "resident")
+    if known:
+        ax.set_ylim(bottom=0)
     _finish(ax, "server's memory, MiB")
 
 
@@ -109,6 +114,16 @@ def _processor(ax: Axes, timeline: list[dict[str, Any]]) -> None:
     if shares:
         ax.set_ylim(bottom=0)
     _finish(ax, "server's processor time, %")
+
+
+def _told(ax: Axes, timeline: list[dict[str, Any]], keys: tuple[str, ...], title: str) -> None:
+    """What the server tells of itself."""
+    for key in keys:
+        known = [point for point in timeline if key in (point.get("server") or {})]
+        _line(ax, [(point["at_s"], point["server"][key]) for point in known], key.replace("_", " "))
+    if ax.lines:
+        ax.set_ylim(bottom=0)
+    _finish(ax, title)
 
 
 def save(figure: Figure, file: str, title: str, text: str) -> None:

@@ -133,6 +133,8 @@ class Settings:
     """Never sleep: on one machine a server pays for waking its receivers, as it would not over a network."""
     source_ips: int = 0
     server_pid: int | None = None
+    asks_metrics: bool = False
+    """Whether a server of ours is asked for its ``/metrics`` while the run goes on."""
     ca: str | None = None
     """A file of certificates to trust over TLS; None: those that the system trusts."""
     room: str = field(default_factory=_run_name)

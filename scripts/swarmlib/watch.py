@@ -1,8 +1,8 @@
 """What the server uses, if that can be known: of its process on this machine, or from its ``/metrics``.
 
-On this machine the process is the one that listens on the port, unless it is named. From afar: the usual
-names of Prometheus' process collector, asked for once a second by a thread of its own, so that a server that
-does not answer holds up nothing.
+On this machine the process is the one that listens on the port, unless it is named. From afar, and for what
+only the server knows: its metrics, asked for once a second by a thread, so that a server that does not answer
+holds up nothing. A process that was named is not asked: it is measured.
 """
 
 import os
@@ -20,7 +20,10 @@ LONGEST_ANSWER_BYTES = 4 << 20
 NAMES = {
     "process_resident_memory_bytes": "rss_bytes",
     "process_cpu_seconds_total": "cpu_s",
+    "process_open_fds": "descriptors",
     "trio_chat_connections": "connections",
+    "trio_chat_tasks": "tasks",
+    "trio_chat_waiting_bytes": "waiting_bytes",
 }
 _LISTENING = "0A"
 
@@ -79,7 +82,7 @@ def metrics_url(target: Target) -> str:
 
 
 class Watch:
-    """`stats` is cheap: ``rss_bytes``, ``cpu_s`` and perhaps ``connections``, or None."""
+    """`stats` is cheap: ``rss_bytes``, ``cpu_s`` and, where they are known, the rest of `NAMES`; or None."""
 
     def __init__(self, settings: Settings) -> None:
         self._pid = settings.server_pid
@@ -88,14 +91,15 @@ class Watch:
         """Set when the first answer, or none, has come."""
         self._ended = threading.Event()
         self._context: ssl.SSLContext | None = None
-        if self._pid is None and settings.protocol in ("chat", "relay"):
+        if settings.asks_metrics and settings.protocol in ("chat", "relay"):
             self._url = metrics_url(settings.target)
             self._context = context_trusting(settings.ca) if settings.target.tls else None
             threading.Thread(target=self._ask, daemon=True).start()
 
     def stats(self) -> dict[str, float] | None:
-        """The latest."""
-        return self._latest if self._pid is None else process_stats(self._pid)
+        """The latest; what the kernel says wins."""
+        measured = None if self._pid is None else process_stats(self._pid)
+        return self._latest if measured is None else (self._latest or {}) | measured
 
     def end(self) -> None:
         """Ask no more."""

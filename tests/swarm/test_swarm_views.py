@@ -4,6 +4,7 @@ import io
 import os
 import socket
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def document(**more: Any) -> dict[str, Any]:
     """A result, as `--json` writes it."""
     described = {"protocol": "chat", "clients": 200, "rooms": 1, "loop": "open"}
     curve = [(0.0, 0.5), (50.0, 1.0), (99.0, 2.0), (100.0, 3.0)]
-    server = {"rss_bytes": 1 << 20, "connections": 3}
+    server = {"rss_bytes": 1 << 20, "connections": 3, "tasks": 9, "descriptors": 8}
     timeline = [point(1.0), point(2.0, latency_ms=None), point(3.0, server=server | {"cpu_s": 1.0})]
     timeline.append(point(4.0, server=server | {"cpu_s": 1.25}))
     return {"settings": described, "timeline": timeline, "latency_curve": curve} | more
@@ -104,7 +105,7 @@ async def test_a_server_elsewhere_is_asked_for_its_metrics() -> None:
     """By its own account it has memory, processor time and connections."""
     async with trio.open_nursery() as nursery:
         server = await nursery.start(serve, Config(port=0, log="memory:"))
-        watch = Watch(settings(server.url))
+        watch = Watch(replace(settings(server.url), asks_metrics=True))
         assert await trio.to_thread.run_sync(watch.asked.wait, 20)
         found = watch.stats()
         watch.end()
@@ -113,6 +114,8 @@ async def test_a_server_elsewhere_is_asked_for_its_metrics() -> None:
     assert found["rss_bytes"] > 1 << 20
     assert found["cpu_s"] > 0
     assert found["connections"] == 0
+    assert found["tasks"] > 1
+    assert found["descriptors"] > 3
 
 
 async def test_a_run_records_the_server_without_being_told_which_it_is(tmp_path: Path) -> None:
