@@ -390,6 +390,18 @@ async def test_lists_follow_what_happens(autojump_clock: MockClock) -> None:
         assert found == {"den": "public", "lobby": "public"}
 
 
+async def test_lists_know_the_topic(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """Of rooms that are open and of those that are not in memory."""
+    for topic in ("tea", ""):
+        async with house(tmp_path / "log.db") as home:
+            ann = await home.client("ann", "lobby")
+            await ok(ann, "topic", room="lobby", text=topic)
+            for _ in range(2):
+                (info,) = (await ann.ask("rooms"))["rooms"]
+                assert info.get("topic", "") == topic
+                await ann.send("leave", room="lobby")
+
+
 async def test_who_says_who_is_more_than_a_member(autojump_clock: MockClock) -> None:
     """Roles by user id, administrators too; nobody's absence from the list of roles says anything."""
     async with house() as home:

@@ -17,6 +17,7 @@ from . import control, mentions, schema
 from .access import MENTION_ALL_USERS, at_least
 from .attachments import Files, NoFiles, known
 from .guests import Guests
+from .listing import topic_listing
 from .lookup import Lookup
 from .mentions import NOBODY, Mentions
 from .pending import idempotency_key
@@ -108,7 +109,9 @@ class Changes:
         """Another topic."""
         require(room.state, "topic", by.user.id, self._clock(), admin=by.admin)
         body = control.TopicBody(user=by.user, id=request.id, admin=by.admin, text=request.text)
-        return _append(room, "topic", body, by.user, request.id)
+        append = _append(room, "topic", body, by.user, request.id)
+        append.listing = topic_listing(room.state, request.text)
+        return append
 
     # --- doing something to a message ----------------------------------------------------------------
 

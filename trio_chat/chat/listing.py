@@ -39,3 +39,9 @@ def listing(before: RoomState, after: RoomState) -> Listing | None:
     if label == label_of(before) and not new:
         return None
     return Listing(_encode(label).decode(), after.kind != "public", new)
+
+
+def topic_listing(state: RoomState, topic: str) -> Listing:
+    """What the lists of rooms say when the topic is another one."""
+    label = Label(state.kind, topic, state.archived)
+    return Listing(_encode(label).decode(), state.kind != "public")
