@@ -104,7 +104,7 @@ class FileRoutes:
         async with self._store.receiving(most) as upload:
             with trio.move_on_after(seconds):
                 if head.headers.get("expect", "").lower() == "100-continue" and not rest:
-                    await transport.send_some(memoryview(_CONTINUE))
+                    await _write(transport, _CONTINUE)
                 if await self._copy(BodyReader(head), rest, transport, upload):
                     if not upload.size:
                         raise BadRequest(400, "the file is empty")

@@ -88,7 +88,7 @@ class Lookup:
             room.name, first, last, limits.PAGE_EVENTS, after=after, max_bytes=limits.PAGE_BYTES
         )
         size = sum(len(event.body.encode()) for event in events)
-        if len(events) < limits.PAGE_EVENTS and size < limits.PAGE_BYTES - _MAX_BODY_BYTES:
+        if not events or (len(events) < limits.PAGE_EVENTS and size < limits.PAGE_BYTES - _MAX_BODY_BYTES):
             return events, None
         return events, (events[-1].target or 0, events[-1].seq)
 

@@ -145,14 +145,15 @@ class FileStore:
         is_new = not _described(place).exists()
         if is_new:
             os.fsync(file.fileno())
-            path.rename(place)
+            file.close()  # what is open can't be renamed everywhere
+            path.replace(place)
         # Written anew also for what is there: the last name that somebody gave it is the one that counts.
         note = path.with_suffix(".json")
         try:
             with self._create(note) as written:
                 written.write(msgspec.json.encode(described))
                 os.fsync(written.fileno())
-            note.rename(_described(place))
+            note.replace(_described(place))
         except BaseException:
             note.unlink(missing_ok=True)
             if is_new:
@@ -293,12 +294,12 @@ def _sweep(directory: Path, before: float) -> int:
         if not part.is_dir(follow_symlinks=False):
             continue
         for entry in os.scandir(part):
-            if part.name == "tmp":
-                if entry.stat(follow_symlinks=False).st_mtime < before:
-                    with contextlib.suppress(OSError):
-                        os.unlink(entry)
-            elif HASH.fullmatch(entry.name):
-                total += entry.stat(follow_symlinks=False).st_size
+            with contextlib.suppress(FileNotFoundError):  # another process is at work here
+                found = entry.stat(follow_symlinks=False)
+                if part.name == "tmp" and found.st_mtime < before:
+                    os.unlink(entry)
+                elif HASH.fullmatch(entry.name):
+                    total += found.st_size
     return total
 
 
