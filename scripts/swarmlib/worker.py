@@ -28,11 +28,11 @@ from swarmlib.personas import Personas
 from swarmlib.poller import MAX_READY, READ, WRITE, make_poller
 from swarmlib.process_stats import process_stats
 from swarmlib.protocol import Position, sender_tag
+from swarmlib.reckoning import Reckoning
 from swarmlib.returning import Returns
 from swarmlib.sending import NEVER, make_schedule
 from swarmlib.settings import Settings
 from swarmlib.traffic import Traffic
-from swarmlib.verify import Findings, SenderTranscript
 
 TICK_S = 0.5
 _S = 1_000_000_000
@@ -123,7 +123,7 @@ class Worker:
         self.ready = 0
         self.start_ns = 0
         self.is_stopped = False
-        self.expected: dict[str, Any] | None = None
+        self.reckoning = Reckoning(settings)
         self._next_tick = 0
         self._longest_sweep_ns = max(LONGEST_SWEEP_NS, len(self.clients) * SWEEP_CLIENT_NS)
         self._sweep_ns = LONGEST_SWEEP_NS
@@ -251,7 +251,7 @@ class Worker:
     def _settle(self, grace_ns: int) -> None:
         """Wait until every client has got what was sent in its room, at most ``grace_ns``."""
         gives_up = time.monotonic_ns() + grace_ns + 10 * _S  # for the coordinator's answer
-        while self.expected is None and time.monotonic_ns() < gives_up:
+        while self.reckoning.expected is None and time.monotonic_ns() < gives_up:
             self._turn(time.monotonic_ns() + _S // 50)
         began = time.monotonic_ns()
         while time.monotonic_ns() < began + grace_ns and not self._has_settled(began):
@@ -262,28 +262,15 @@ class Worker:
         """Nobody is away."""
         return not self.returns.away
 
-    def _is_behind(self, client: Connection) -> bool:
-        """Whether something is still to come to ``client``, as far as that can be told."""
-        if client.kind == "half_open":
-            return False
-        if self.settings.is_mixed and self.expected is not None and client.transcript is not None:
-            room = client.room.number
-            if isinstance(client.transcript, SenderTranscript):
-                return client.transcript.lacks(self.expected["senders"].get(room, {}))
-            return client.transcript.seen < int(self.expected["heads"].get(room, 0))
-        return client.received < self._expected(client)
-
     def _has_settled(self, began: int) -> bool:
         waiting = [
-            client for client in self.clients if client.state is State.READY and self._is_behind(client)
+            client
+            for client in self.clients
+            if client.state is State.READY and self.reckoning.is_behind(client)
         ]
         if self.thawed_s is None and self._is_complete and not any(client.is_frozen for client in waiting):
             self.thawed_s = round((time.monotonic_ns() - began) / 1e9, 3)
         return not waiting and self._is_complete
-
-    def _expected(self, client: Connection) -> int:
-        rooms = self.expected["rooms"] if self.expected else {}
-        return int(rooms.get(client.room.number, 0))
 
     def _sent(self) -> dict[str, Any]:
         """What this process has sent, for the others to expect."""
@@ -296,15 +283,11 @@ class Worker:
 
     def _final(self) -> dict[str, Any]:
         findings = self.traffic.findings
-        live = [client for client in self.clients if client.state is State.READY]
-        whole = 0
-        for client in live:
-            found = Findings()
-            self._finish(client, found)
-            whole += client.is_frozen and not any(found.values())
-            findings.update(found)
+        whole = self.reckoning.judge(self.clients, findings)
         findings["acks missing"] += (
-            sum(len(client.unacked) for client in live) if self.protocol.has_acks else 0
+            sum(len(client.unacked) for client in self.clients if client.state is State.READY)
+            if self.protocol.has_acks
+            else 0
         )
         frozen = [client.received for client in self.clients if client.is_frozen]
         return {
@@ -324,21 +307,6 @@ class Worker:
             "opened": (self.counts.opened, self.counts.opened_plain_bytes),
             "total": self.counts.snapshot(),
         } | self.counts.take_latencies()
-
-    def _finish(self, client: Connection, findings: Findings) -> None:
-        """What the client's deliveries show in the end."""
-        if client.kind == "half_open":
-            return
-        expected = self.expected or {"rooms": {}, "senders": {}, "heads": {}}
-        room = client.room.number
-        if client.transcript is not None:
-            ends, head = expected["senders"].get(room, {}), expected["heads"].get(room, 0)
-            client.transcript.finish(ends, head, findings)
-        else:
-            missing = self._expected(client) - client.received
-            findings["gaps" if missing > 0 else "duplicates"] += abs(missing)
-        if client.book is not None:
-            client.book.finish()
 
     def _close_all(self) -> None:
         goodbye = client_frame((1000).to_bytes(2), CLOSE)
@@ -427,7 +395,7 @@ class Worker:
         elif kind == "stop":
             self.is_stopped = True
         elif kind == "expect":
-            self.expected = rest[0]
+            self.reckoning.expected = rest[0]
 
     # --- what happens to a connection ----------------------------------------------------------------
 

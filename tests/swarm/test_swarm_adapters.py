@@ -16,8 +16,10 @@ from swarm.test_swarm_runs import LOAD, swarm
 FOUND = {"none": {}, "dropped": {"gaps": 1}, "duplicated": {"duplicates": 1}, "reordered": {"order": 1}}
 
 
-@pytest.mark.parametrize("fault", FOUND)
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    ("dialect", "fault"),
+    [(each, fault) for each in DIALECTS for fault in FOUND if each == "nats" or fault in ("none", "dropped")],
+)
 async def test_verifying_finds_what_is_planted(dialect: str, fault: str) -> None:
     """Exactly that, whichever protocol the server speaks."""
     async with trio.open_nursery() as nursery:
