@@ -41,6 +41,7 @@ def test_the_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -
         "jwt_audience": None,
         "jwt_user": "sub",
         "jwt_name": "name",
+        "jwt_admin": None,
         "jwt_header": "Authorization",
         "jwt_cookie": None,
         "guests": True,

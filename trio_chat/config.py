@@ -236,6 +236,8 @@ class Config:
     """The claim that is the user's id."""
     jwt_name: str = attrs.field(default="name", validator=_text("a claim's name"))
     """The claim that is the user's name; without it, the id is the name."""
+    jwt_admin: str | None = attrs.field(default=None, validator=_text("a claim, or CLAIM=VALUE"))
+    """Who is an administrator of the server: with this claim true, or with this value of it."""
     jwt_header: str = attrs.field(default="Authorization", validator=_token("a header's name"))
     """The header of the upgrade request that may carry a token, with or without Bearer before it."""
     jwt_cookie: str | None = attrs.field(default=None, validator=_token("a cookie's name"))
@@ -288,7 +290,7 @@ class Config:
         if self.user_header is not None and not self.trusted_proxy:
             raise ConfigError("user_header: believed from trusted_proxy only, and there is none")
         if self.jwt_key is None:
-            for name in ("jwt_algorithms", "jwt_issuer", "jwt_audience", "jwt_cookie"):
+            for name in ("jwt_algorithms", "jwt_issuer", "jwt_audience", "jwt_admin", "jwt_cookie"):
                 if getattr(self, name):
                     raise ConfigError(f"jwt_key: a file; {name} means nothing without it")
 

@@ -377,7 +377,9 @@ class FrontDoor:
         elif request.path == "/ws":
             query = request.query
             rooms = tuple(query.get_all("room"))
-            invitation = Invitation(user, query.get("name"), rooms, query.get("last"), decision.expires_at)
+            invitation = Invitation(
+                user, query.get("name"), rooms, query.get("last"), decision.expires_at, decision.admin
+            )
             make = partial(self._start_session, invitation=invitation)
         else:
             make = self._relay(request)

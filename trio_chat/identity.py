@@ -63,7 +63,7 @@ def _verified(accounts: Accounts, token: str, *, visibly: bool) -> Accept | Reje
         if visibly:  # a browser's, whose page sees no status
             return Reject.visibly(4501, str(error)[:MAX_REASON_BYTES].encode("ascii", "replace").decode())
         return Reject(401, str(error), (("WWW-Authenticate", 'Bearer error="invalid_token"'),))
-    return Accept(user=identity.user, expires_at=identity.expires_at)
+    return Accept(user=identity.user, expires_at=identity.expires_at, admin=identity.admin)
 
 
 def guests_let_in(decision: Accept | Reject, accounts: Accounts, request: UpgradeRequest) -> Accept | Reject:

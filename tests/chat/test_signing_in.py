@@ -203,6 +203,63 @@ async def test_a_relay_member_is_signed_in_too(tmp_path: Path, autojump_clock: o
             assert await guest.closed() == (4501, "sign in first")
 
 
+# --- what somebody may -----------------------------------------------------------------------------------
+
+
+async def test_a_token_may_make_an_administrator(tmp_path: Path, autojump_clock: object) -> None:
+    """In `hello` or in the upgrade request; a newer token without it ends that."""
+    admin = HS.token(roles=["boss"])
+    async with serving(tmp_path, jwt_admin="roles=boss") as server:
+        async with client(server, headers={"Authorization": f"Bearer {admin}"}) as ann:
+            assert (await ann.join())["role"] == "admin"
+        async with client(server) as ann:
+            await ann.ask("hello", token=admin)
+            assert (await ann.join())["role"] == "admin"
+            await ann.ask("hello", token=HS.token())
+            assert (await ann.join("other"))["role"] == "member"
+
+
+async def test_a_handler_may_make_an_administrator(tmp_path: Path, autojump_clock: object) -> None:
+    """Of the user that it names, and of nobody by what a token says of another."""
+
+    async def upgrade(request: trio_chat.UpgradeRequest) -> trio_chat.Accept:
+        return trio_chat.Accept(user="zoe", admin="boss" in request.query)
+
+    bearer = {"Authorization": f"Bearer {HS.token(admin=True)}"}
+    async with serving(tmp_path, jwt_admin="admin", upgrade=upgrade) as server:
+        async with client(server, "/ws?boss") as zoe:
+            assert (await zoe.join())["role"] == "admin"
+        async with client(server, headers=bearer) as zoe:
+            assert (await zoe.join())["role"] == "member"
+
+
+@pytest.mark.parametrize("how", ["token", "resume"])
+async def test_who_is_banned_does_not_stay_as_another(
+    how: str, tmp_path: Path, autojump_clock: object
+) -> None:
+    """A guest that becomes a banned user is out of the room, and told so; its other rooms stay."""
+    async with serving(tmp_path) as server, client(server) as owner:
+        await owner.ask("create", room="club")
+        async with client(server) as bob:
+            told = await bob.ask("hello", name="bob")
+            await bob.join("club")
+            await owner.join("club")
+            banned = told["user"]["id"] if how == "resume" else "u1"
+            if how == "token":
+                async with user(server):
+                    pass
+            await owner.ask("ban", room="club", user=banned)
+        async with client(server, "/ws?name=eve&room=club&room=lobby") as eve:
+            await eve.until("joined")
+            await eve.until("joined")
+            proof = {"resume": told["session"]} if how == "resume" else {"token": HS.token()}
+            assert (await eve.ask("hello", **proof))["user"]["id"] == banned
+            left = await eve.until("left")
+            assert left["room"] == "club"
+            assert (await eve.ask("history", room="club"))["code"] == "not_joined"
+            assert await eve.say("still here") == 1
+
+
 # --- without guests --------------------------------------------------------------------------------------
 
 

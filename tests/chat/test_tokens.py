@@ -105,6 +105,30 @@ def test_claims_by_other_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("setting", "claims", "admin"),
+    [
+        (None, {"admin": True}, False),
+        ("admin", {"admin": True}, True),
+        ("admin", {}, False),
+        ("admin", {"admin": "true"}, False),
+        ("admin", {"admin": 1}, False),
+        ("role=boss", {"role": "boss"}, True),
+        ("role=boss", {"role": "bosses"}, False),
+        ("role=boss", {"role": ["staff", "boss"]}, True),
+        ("role=boss", {"role": ["staff"]}, False),
+        ("role=boss", {"role": {"boss": True}}, False),
+        ("role=a=b", {"role": "a=b"}, True),
+        ("role=", {"role": None}, False),
+    ],
+)
+def test_a_claim_may_make_an_administrator(
+    setting: str | None, claims: dict[str, Any], admin: bool, tmp_path: Path
+) -> None:
+    """The one that the settings name, when it is true or has their value; nothing that only looks like it."""
+    assert tokens(tmp_path, jwt_admin=setting).verify(HS.token(claims)).admin is admin
+
+
+@pytest.mark.parametrize(
     ("claims", "reason"),
     [
         ({"iss": "https://login.example"}, None),

@@ -47,6 +47,7 @@ class Invitation:
     rooms: tuple[str, ...] = ()
     last: str | None = None
     expires_at: float | None = None
+    admin: bool = False
 
 
 class Session:
@@ -87,7 +88,7 @@ class Session:
                 with suppress(ValueError):  # `on_open` says what is wrong with it
                     wanted = schema.user_name(invitation.name)
             self.user = User(user_id, hub.guests.claim_name(wanted, user_id))
-        self._author = Author(self.user, hub.people.administers(self.user.id))
+        self._author = self._as_author(admin=invitation.admin)
         hub.people.came(self.user, self)
         connection.label.user = self.user.name
         if self._stranger:
@@ -332,6 +333,7 @@ class Session:
             user = resumed or self.user
             name = valid(schema.user_name, request.name) if isinstance(request.name, str) else user.name
             self._become(User(user.id, name))
+            self._leave_closed_rooms()
         self._resumable = True
         self.reply(
             schema.Welcome(
@@ -364,6 +366,19 @@ class Session:
         self._expires_at = identity.expires_at
         self._accounts.end_at(self._connection, identity.expires_at)
         self._become(identity.user)
+        self._author = self._as_author(admin=identity.admin)
+        self._leave_closed_rooms()
+
+    def _as_author(self, *, admin: bool = False) -> Author:
+        return Author(self.user, admin or self._hub.people.administers(self.user.id))
+
+    def _leave_closed_rooms(self) -> None:
+        """Leave the rooms in which the user may not be that the client is now."""
+        now = self._hub.clock()
+        for member in list(self._members.values()):
+            room = member.room
+            if room.state.why_not("join", self.user.id, now, admin=self.admin) is not None:
+                self.removed(room, None, f"{self.user.name} may not be in this room")
 
     def _turn_away(self) -> None:
         """There are no guests here, and this is one."""
@@ -380,7 +395,7 @@ class Session:
         else:
             self.user = wanted
             guests.hold_name(wanted.name, wanted.id)
-        self._author = Author(self.user, self._hub.people.administers(self.user.id))
+        self._author = self._as_author()
         self._hub.people.went(old.id, self)
         self._hub.people.came(self.user, self)
         self._connection.label.user = self.user.name

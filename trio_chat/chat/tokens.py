@@ -56,10 +56,12 @@ class BadToken(ValueError):
 
 @attrs.frozen
 class Identity:
-    """Who a token speaks of, and until when (Unix seconds). ``claims``: all that it says."""
+    """Who a token speaks of, and until when (Unix seconds). ``admin``: it makes the user an administrator of
+    the server. ``claims``: all that it says."""
 
     user: User
     expires_at: float
+    admin: bool
     claims: Mapping[str, Any]
 
 
@@ -99,7 +101,7 @@ class Tokens:
         if "nbf" in claims and (early := _time(claims, "nbf") - now) > CLOCK_SKEW_SECONDS:
             raise BadToken(f"token: valid only in {_age(early)}")
         self._check_issue(claims)
-        return Identity(self._user(claims), expires_at, claims)
+        return Identity(self._user(claims), expires_at, self._is_admin(claims), claims)
 
     def _signed(self, token: str) -> dict[str, Any]:
         """The claims, once one of the keys has vouched for them."""
@@ -135,6 +137,16 @@ class Tokens:
             meant = _claim(claims, "aud")
             if audience not in (meant if isinstance(meant, list) else [meant]):
                 raise BadToken("token: meant for another service (aud)")
+
+    def _is_admin(self, claims: Mapping[str, Any]) -> bool:
+        """Whether the claim that the settings name is true, or is or has the value that they name."""
+        if self._config.jwt_admin is None:
+            return False
+        name, equals, wanted = self._config.jwt_admin.partition("=")
+        found = claims.get(name)
+        if not equals:
+            return found is True
+        return wanted in found if isinstance(found, list) else found == wanted
 
     def _user(self, claims: Mapping[str, Any]) -> User:
         claim = self._config.jwt_user

@@ -145,13 +145,15 @@ class Accept:
     name (1 to 32 characters, no controls), which is kept trimmed and in NFC; a text is such a name, and the
     id too. None: a guest. ``subprotocol``: one of those the client offered; None leaves the choice to the
     endpoint. ``headers``: added to the 101 response, a ``Set-Cookie`` for example. ``expires_at``: until when
-    the user is signed in (Unix time in seconds); the connection is closed with 4501 then.
+    the user is signed in (Unix time in seconds); the connection is closed with 4501 then. ``admin``: the user
+    is an administrator of the server.
     """
 
     user: User | str | None = attrs.field(default=None, converter=_user)
     subprotocol: str | None = attrs.field(default=None)
     headers: HeaderPairs = attrs.field(default=(), converter=_own_headers)
     expires_at: float | None = attrs.field(default=None)
+    admin: bool = False
 
     @subprotocol.validator
     def _check_subprotocol(self, _: object, value: str | None) -> None:
@@ -383,8 +385,8 @@ def require_cookie(
 def all_of(*handlers: UpgradeHandler) -> UpgradeHandler:
     """Let in whom every handler lets in; they are asked in order, and the first `Reject` is the answer.
 
-    Of several `Accept`, the last ``user`` and the last ``subprotocol`` that isn't None count, the earliest
-    ``expires_at``, and all headers.
+    Of several `Accept`, the last ``user`` (with its ``admin``) and the last ``subprotocol`` that isn't None
+    count, the earliest ``expires_at``, and all headers.
     """
 
     async def check_all(request: UpgradeRequest) -> Accept | Reject:
@@ -398,6 +400,7 @@ def all_of(*handlers: UpgradeHandler) -> UpgradeHandler:
                 merged.subprotocol if answer.subprotocol is None else answer.subprotocol,
                 merged.headers + answer.headers,
                 min(filter(None, (merged.expires_at, answer.expires_at)), default=None),
+                answer.admin or (answer.user is None and merged.admin),
             )
         return merged
 
