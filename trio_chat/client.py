@@ -53,6 +53,7 @@ from .client_link import (
     open_stream,
     parse_url,
 )
+from .client_rights import RoomRights, given
 from .client_room import (
     ChatError,
     Event,
@@ -125,11 +126,15 @@ class _Request:
         self.done.set()
 
 
+def _refusal(op: schema.Error) -> ChatError:
+    return ChatError(op.code, op.message, None if op.retry_after is UNSET else op.retry_after)
+
+
 def _closed() -> Exception:
     return trio.ClosedResourceError("this client is closed")
 
 
-class Room:
+class Room(RoomRights):
     """A room that the client is in. Iterate it for its events; see `Client.join`."""
 
     def __init__(self, client: "Client", inbox: Inbox) -> None:
@@ -158,6 +163,16 @@ class Room:
     def count(self) -> int:
         """How many users were there at the last join."""
         return self._info.count
+
+    @property
+    def kind(self) -> schema.RoomKind:
+        """``public``, ``private`` or ``direct``, at the last join."""
+        return self._info.kind
+
+    @property
+    def role(self) -> schema.Role:
+        """What this user was in it at the last join: ``member``, ``moderator``, ``owner`` or ``admin``."""
+        return self._info.role
 
     @property
     def _info(self) -> schema.Joined:
@@ -203,6 +218,15 @@ class Room:
     async def who(self) -> list[User]:
         """Who is in the room now, at most 1,000."""
         return (await self._client._ask(schema.Who(room=self.name), schema.Members, self._inbox)).members
+
+    async def change(self, op: schema.Request) -> int:
+        """Have an operation on this room acknowledged; the event's ``seq``. For those of `RoomRights`."""
+        return (await self._client._ask(op, schema.Ack, self._inbox)).seq
+
+    async def invitation(self, *, expires_in: float = schema.INVITATION_SECONDS) -> schema.InvitationLink:
+        """A ``token`` by which whoever has it can `Client.join` this private room, for so many seconds."""
+        op = schema.Invite(room=self.name, link=True, expires_in=expires_in)
+        return await self._client._ask(op, schema.InvitationLink, self._inbox)
 
     def typing(self) -> None:
         """Tell the others that this user is typing. Never waits; dropped when the connection is busy."""
@@ -295,12 +319,14 @@ class Client:
         epoch: str | None = None,
         last: int | None = None,
         buffer: int = 1000,
+        invitation: str | None = None,
     ) -> AsyncIterator[Room]:
         """Be in ``room`` for the time of the block.
 
         Its events begin now, after ``since`` (with the ``epoch`` that it belongs to), or with the ``last`` n.
-        ``buffer``: events that may wait for the iteration (see the module's rule 3). Raises `ChatError`, and
-        `ValueError` for a room that this client is in already.
+        ``buffer``: events that may wait for the iteration (see the module's rule 3). ``invitation``: the
+        token of a link to a private room. Raises `ChatError`, and `ValueError` for a room that this client is
+        in already.
         """
         if since is not None and last is not None:
             raise ValueError("join: since or last, not both")
@@ -313,6 +339,7 @@ class Client:
         self._check_open()
         start = None if since is None else Position(epoch, since)
         inbox = self._rooms[name] = Inbox(name, start, last, buffer)
+        inbox.invitation = invitation
         try:
             self._send_join(inbox)
             self._poke()
@@ -323,7 +350,7 @@ class Client:
             yield Room(self, inbox)
         finally:
             del self._rooms[name]
-            if self._link is not None and inbox.error is None:
+            if self._link is not None and inbox.error is None and not inbox.ended:
                 self._link.send(schema.Leave(id=self._next_id(), room=name))
             inbox.end(None)
             for request in self._requests.values():
@@ -332,8 +359,30 @@ class Client:
             self._poke()
 
     async def rooms(self) -> list[schema.RoomInfo]:
-        """The rooms of the server, most recently active first, at most 1,000."""
+        """At most 1,000 rooms: those in which this user has a part, then the other public ones, each with the
+        most recently active first."""
         return (await self._ask(schema.Rooms(), schema.RoomList, None)).rooms
+
+    async def create(
+        self, room: str, kind: Literal["public", "private"] = "public", *, topic: str = ""
+    ) -> None:
+        """Create a room that this user owns; join it to be in it. Raises `ChatError` ``exists``."""
+        await self._ask(schema.Create(room=room, kind=kind, topic=topic), schema.Ack, None)
+
+    async def direct(self, user: str) -> str:
+        """The name of the room of this user and another one (an id), which is made if need be."""
+        return (await self._ask(schema.Direct(user=user), schema.DirectRoom, None)).room
+
+    async def ask(self, room: str, text: str | None = None) -> None:
+        """Ask the members of a private room to be let in."""
+        await self._ask(schema.Ask(room=room, text=given(text)), schema.Ack, None)
+
+    async def leave_for_good(self, room: str) -> None:
+        """Give up role and membership. If this client is in the room, its iteration ends."""
+        left = await self._ask(schema.Leave(room=room, for_good=True), schema.Left, None)
+        if (inbox := self._rooms.get(left.room)) is not None:
+            inbox.end(None)
+            self._fail_requests(inbox)
 
     async def upload(self, source: Source, name: str | None = None) -> File:
         """Send a file to the server, for `Room.say`: bytes with a name, or the path of a file.
@@ -404,7 +453,7 @@ class Client:
             if not isinstance(reply, schema.Error):
                 raise ChatError("bad_reply", f"the server answered {type(reply).__name__} to {op.id}")
             if reply.code not in _TRANSIENT or reply.retry_after is UNSET:
-                raise ChatError(reply.code, reply.message)
+                raise _refusal(reply)
             await trio.sleep(reply.retry_after)
 
     async def _ask_once(self, op: schema.Request, room: Inbox | None) -> schema.Reply | None:
@@ -582,7 +631,8 @@ class Client:
         elif isinstance(op, schema.Error):
             logger.debug("the server complains: %s", op.message)
         elif isinstance(op, schema.Left) and not request_id and (left := self._rooms.get(op.room)):
-            left.end(ChatError("left", f"the server has removed you from {op.room}"))
+            reason = op.reason if isinstance(op.reason, str) else f"the server has removed you from {op.room}"
+            left.end(ChatError("left", reason))
             self._fail_requests(left)
 
     async def _joined(self, room: Inbox, asked: schema.Join, op: schema.Joined) -> None:
@@ -598,7 +648,7 @@ class Client:
 
     def _join_failed(self, room: Inbox, op: schema.Error) -> None:
         if op.retry_after is UNSET or op.code not in _TRANSIENT:
-            room.end(ChatError(op.code, op.message))
+            room.end(_refusal(op))
             self._fail_requests(room)
             return
 

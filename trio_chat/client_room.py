@@ -27,12 +27,14 @@ _MAX_SIGNALS = 100
 
 
 class ChatError(ClientError):
-    """The server refused an operation. ``code`` for programs (``not_joined``), ``message`` for people."""
+    """The server refused an operation. ``code`` for programs (``not_joined``), ``message`` for people;
+    ``retry_after``: after how many seconds it may be possible."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, retry_after: float | None = None) -> None:
         super().__init__(f"{message} ({code})")
         self.code = code
         self.message = message
+        self.retry_after = retry_after
 
 
 @attrs.frozen
@@ -92,6 +94,7 @@ class Inbox:
         self.position = start
         self.start: Position | None = None
         """The position that the first join has begun at: nothing is handed out before."""
+        self.invitation: str | None = None
         self.live = False
         """Joined over the present connection: events may come, requests may be sent."""
         self.behind = False
@@ -114,7 +117,9 @@ class Inbox:
         self.live = False
         if self.behind and self.hungry:
             self.behind = False
-        op = schema.Join(id=request_id, room=self.name)
+        op = schema.Join(
+            id=request_id, room=self.name, invitation=UNSET if self.invitation is None else self.invitation
+        )
         if self.position is None:
             op.last = UNSET if self._last is None else self._last
         elif not self.behind:
