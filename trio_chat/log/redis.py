@@ -51,7 +51,10 @@ CommitThrough = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 OPEN_SECONDS: Final = 5.0
 """How long Redis may take to be there when the log is opened."""
-_MAX_INDEXED: Final = 100_000
+_MAX_KNOWN: Final = 100_000
+"""Rooms of which a node remembers that they are in the lists."""
+_LISTED_AGAIN_MS: Final = 500
+"""How soon a room that goes on speaking is put at the top of the list again: it costs a command."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -73,8 +76,10 @@ class RedisLog:
         self._rooms = rooms
         self._clock = clock
         self._commit_through = commit_through
-        self._indexed: set[str] = set()
-        """Rooms that surely are in the list of names."""
+        self._listed_ms: dict[str, int] = {}
+        """When each room was put into the lists of rooms, as long as the log has the epoch
+        `_listed_epoch`."""
+        self._listed_epoch = ""
 
     @property
     def secret(self) -> bytes:
@@ -118,7 +123,10 @@ class RedisLog:
             return
         now_ms = int(self._clock() * 1000)
         named: Call | None = None
-        if fresh := [room for room in places if room not in self._indexed]:
+        if self._listed_epoch != self._rooms.epoch or len(self._listed_ms) > _MAX_KNOWN:
+            self._listed_epoch = self._rooms.epoch
+            self._listed_ms.clear()
+        if fresh := [room for room in places if room not in self._listed_ms]:
             named = self._link.send("ZADD", scripts.NAMES_KEY, *_scores(fresh, 0))
         sent = [
             (room, self._send_part(room, [batch[place] for place in found], now_ms))
@@ -140,20 +148,21 @@ class RedisLog:
         await self._list(batch, shown, hidden, now_ms)
         if failure is not None:
             raise failure
-        if len(self._indexed) > _MAX_INDEXED:
-            self._indexed.clear()
-        self._indexed.update(fresh)
 
     async def _list(self, batch: Sequence[Append], shown: list[str], hidden: list[str], now_ms: int) -> None:
         """Bring the lists of rooms to what is stored. If that fails, a duplicate of the append makes up for
         it."""
-        if shown:
-            self._link.send("ZADD", scripts.ROOMS_KEY, "GT", *_scores(shown, now_ms))
+        rested = [room for room in shown if abs(now_ms - self._listed_ms.get(room, 0)) >= _LISTED_AGAIN_MS]
+        if rested:
+            self._link.send("ZADD", scripts.ROOMS_KEY, "GT", *_scores(rested, now_ms))
+        self._listed_ms.update(dict.fromkeys([*rested, *hidden], now_ms))
         listed = dict.fromkeys(append.room for append in batch if append.listing is not None)
         if not listed:
             return
         if hidden:
             await self._link.call("ZREM", scripts.ROOMS_KEY, *hidden)
+        if shown_again := [room for room in shown if room in listed and room not in rested]:
+            self._link.send("ZADD", scripts.ROOMS_KEY, "GT", *_scores(shown_again, now_ms))
         found = [(room, self._link.send("SMEMBERS", scripts.users_key(room))) for room in listed]
         sent = [
             self._link.send("SADD", scripts.rooms_of_key(user.decode()), room)
@@ -301,7 +310,7 @@ class RedisLog:
         await trio.lowlevel.checkpoint()
 
         async def commit() -> None:
-            unsure = {mark.room for mark in marks if mark.room not in self._indexed}
+            unsure = {mark.room for mark in marks if mark.room not in self._listed_ms}
             asked = [(room, self._link.send("HGET", scripts.room_key(room), "head")) for room in unsure]
             unused = {room for room, call in asked if not await call.reply()}
             moved: dict[str, list[str | int]] = {}

@@ -325,18 +325,19 @@ class Rooms:
                     )
                     asked.append((followed, call))
             for followed, call in asked:
-                self._checked(followed, cast("list[bytes | int]", await call.reply()))
+                self._checked(followed, cast("list[bytes | int | None]", await call.reply()))
 
-    def _checked(self, followed: Followed, answer: list[bytes | int]) -> None:
-        same, epoch, head, first, at = answer
+    def _checked(self, followed: Followed, answer: list[bytes | int | None]) -> None:
+        same, epoch, head, first, at, state = answer
         if self._followed.get(followed.name) is not followed:
             return
-        head, first, at_ms = int(head), int(first), int(at)
+        head, first, at_ms = (int(cast("bytes", number)) for number in (head, first, at))
         if not same:
             logger.error("%r has lost events and begins anew", followed.name)
             followed.epoch, followed.head, followed.at_ms = cast("bytes", epoch).decode(), head, at_ms
             if self._follower is not None:
-                self._follower.restarted(followed.name, Position(followed.epoch, head, first))
+                left = state.decode() if isinstance(state, bytes) else None
+                self._follower.restarted(followed.name, Position(followed.epoch, head, first, left))
         elif head > followed.head:
             followed.head, followed.at_ms = head, at_ms
         if same and self._follower is not None:

@@ -249,8 +249,8 @@ CHECK: Final = Script("""
 -- Whether a room is the one that a node knows, and its position. If it has gone back (its Redis has lost the
 -- last events, or all), it gets a new epoch.
 -- KEYS: room, events. ARGV: node, publish command, channel, the log's epoch, the known epoch, head and time
--- of the head ('0': not known), an epoch to be. Returns 1 if it is (else 0), epoch, head, first, at.
-local room = redis.call('HMGET', KEYS[1], 'epoch', 'head', 'first', 'at')
+-- of the head ('0': not known), an epoch to be. Returns 1 if it is (else 0), epoch, head, first, at, state.
+local room = redis.call('HMGET', KEYS[1], 'epoch', 'head', 'first', 'at', 'state')
 local head, known = tonumber(room[2] or 0), tonumber(ARGV[6])
 local epoch, same = room[1] or ARGV[4], 1
 if epoch ~= ARGV[5] then
@@ -267,7 +267,7 @@ else
         redis.call(ARGV[2], ARGV[3], ARGV[1] .. cmsgpack.pack({3, epoch}))
     end
 end
-return {same, epoch, string.format('%.0f', head), room[3] or '1', room[4] or '0'}
+return {same, epoch, string.format('%.0f', head), room[3] or '1', room[4] or '0', room[5]}
 """)
 
 KEPT: Final = Script("""
