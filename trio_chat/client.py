@@ -35,7 +35,7 @@ from typing import Literal, TypeVar
 
 import attrs
 import trio
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from .chat import schema
 from .chat.schema import File, Gap, Message, User
@@ -106,10 +106,21 @@ _PATIENCE_SECONDS = 5.0
 
 @attrs.frozen
 class Page:
-    """Messages by ascending ``seq``; ``more``: there are others in the direction asked for."""
+    """Messages by ascending ``seq``, as they were at event ``as_of``; ``more``: there are others in the
+    direction asked for."""
 
     messages: list[Message]
     more: bool
+    as_of: int
+
+
+@attrs.frozen
+class Found:
+    """Messages as they are now, the newest first; ``next``: search ``before`` that for more, None: no more
+    are there."""
+
+    messages: list[Message]
+    next: str | None
 
 
 @attrs.define(eq=False)
@@ -148,11 +159,14 @@ class Room(RoomRights):
         """Presence and typing, for a second iteration; the oldest are dropped when nobody reads them."""
         self._client = client
         self._inbox = inbox
+        self._topic: tuple[schema.Joined, str] | None = None
+        """That of the last event that changed it, and after which join."""
 
     @property
     def topic(self) -> str:
-        """The room's topic at the last join."""
-        return self._info.topic
+        """The room's topic, as far as the iteration has come; what it was at the last join, at least."""
+        info, topic = self._topic or (None, "")
+        return topic if info is self._info else self._info.topic
 
     @property
     def members(self) -> list[User]:
@@ -212,8 +226,42 @@ class Room(RoomRights):
             limit=limit,
         )
         page = await self._client._ask(op, schema.HistoryPage, self._inbox)
-        found = [decode(bytes(raw)) for raw in page.messages]
-        return Page([message for message in found if isinstance(message, Message)], page.more)
+        return Page(_messages(page.messages), page.more, page.as_of)
+
+    async def edit(self, seq: int, text: str) -> int:
+        """Give one's own message ``seq`` another text; returns the ``seq`` of that.
+
+        This and the following wait and raise as `say` does.
+        """
+        return await self.change(schema.Edit(room=self.name, seq=seq, text=text))
+
+    async def delete(self, seq: int) -> int:
+        """Delete message ``seq``: one's own, or another's where one may."""
+        return await self.change(schema.Delete(room=self.name, seq=seq))
+
+    async def react(self, seq: int, emoji: str) -> int:
+        """React to message ``seq``."""
+        return await self.change(schema.React(room=self.name, seq=seq, emoji=emoji))
+
+    async def unreact(self, seq: int, emoji: str) -> int:
+        """Take a reaction back."""
+        return await self.change(schema.Unreact(room=self.name, seq=seq, emoji=emoji))
+
+    async def set_topic(self, text: str) -> int:
+        """Say what the room is about."""
+        return await self.change(schema.Topic(room=self.name, text=text))
+
+    def read(self, seq: int) -> None:
+        """Note that everything up to ``seq`` is read. Never waits; dropped while there is no connection."""
+        link = self._client._link
+        if link is not None and self._inbox.live:
+            link.send(schema.Read(room=self.name, seq=seq))
+
+    async def search(
+        self, text: str, *, before: str | None = None, limit: int = schema.DEFAULT_FOUND
+    ) -> Found:
+        """See `Client.search`: in this room."""
+        return await self._client._search(text, self._inbox, before, limit)
 
     async def who(self) -> list[User]:
         """Who is in the room now, at most 1,000."""
@@ -247,7 +295,15 @@ class Room(RoomRights):
             self.epoch, self.seq = event.epoch, event.head
         else:
             self.seq = event.to if isinstance(event, Gap) else event.seq
+        if isinstance(event, schema.TopicChanged) and event.seq > self._info.head:
+            self._topic = self._info, event.text
         return event
+
+
+def _messages(raws: list[Raw]) -> list[Message]:
+    """The messages of a page."""
+    found = [decode(bytes(raw)) for raw in raws]
+    return [message for message in found if isinstance(message, Message)]
 
 
 def _backoff(failures: int) -> float:
@@ -383,6 +439,25 @@ class Client:
         if (inbox := self._rooms.get(left.room)) is not None:
             inbox.end(None)
             self._fail_requests(inbox)
+
+    async def search(
+        self, text: str, *, before: str | None = None, limit: int = schema.DEFAULT_FOUND
+    ) -> Found:
+        """Messages of all rooms that this user may read, with all the words of ``text`` in them.
+
+        ``before``: go on from the `Found.next` of the same search. Raises `ChatError`.
+        """
+        return await self._search(text, None, before, limit)
+
+    async def _search(self, text: str, room: Inbox | None, before: str | None, limit: int) -> Found:
+        op = schema.Search(
+            text=text,
+            room=UNSET if room is None else room.name,
+            before=UNSET if before is None else before,
+            limit=limit,
+        )
+        reply = await self._ask(op, schema.FoundMessages, room)
+        return Found(_messages(reply.messages), reply.next if isinstance(reply.next, str) else None)
 
     async def upload(self, source: Source, name: str | None = None) -> File:
         """Send a file to the server, for `Room.say`: bytes with a name, or the path of a file.

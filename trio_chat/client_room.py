@@ -58,14 +58,16 @@ class UnknownEvent:
     fields: dict[str, Any]
 
 
-Numbered = Message | Gap | UnknownEvent
+Change = schema.Edited | schema.Deleted | schema.Reacted | schema.Unreacted
+"""What was done to the message ``target``."""
+Numbered = Message | Change | schema.TopicChanged | Gap | UnknownEvent
 Event = Numbered | Reset
-Signal = schema.Presence | schema.Count | schema.TypingSignal
+Signal = schema.Presence | schema.Count | schema.TypingSignal | schema.ReadSignal
 
 
 def as_event(op: object) -> Numbered | None:
     """``op`` as a room event: whatever has a room, a ``seq`` and an ``at``, and gaps."""
-    if isinstance(op, Message | Gap):
+    if isinstance(op, Message | Change | schema.TopicChanged | Gap):
         return op
     fields = op if isinstance(op, dict) else msgspec.to_builtins(op) if isinstance(op, schema.Op) else {}
     room, seq = fields.get("room"), fields.get("seq")

@@ -391,12 +391,12 @@ async def test_a_member_in_process_does_what_others_do(autojump_clock: MockClock
         assert await bot.edit(2, "hello", id="e") == await bot.edit(2, "hello", id="e") == 3
         assert await bot.react(1, "👍") == await bot.react(1, "👍") == 4
         assert await bot.unreact(1, "👍") == 5
-        assert await bot.topic("greetings") == 6
+        assert await bot.set_topic("greetings") == 6
         assert await bot.delete(2) == 7
         for call, words in (
             (bot.edit(1, "x"), "only its author"), (bot.delete(1), "delete other"),
             (bot.react(1, "x"), "emoji: "), (bot.react(9, "👍"), "no message 9"),
-            (bot.edit(1, ""), "text: "), (bot.topic("x" * 251), "text: "),
+            (bot.edit(1, ""), "text: "), (bot.set_topic("x" * 251), "text: "),
             (bot.unreact(1, "👍"), "not reacted"), (bot.edit(0, "x"), "seq: "),
         ):  # fmt: skip
             with pytest.raises(ValueError, match=words):

@@ -107,6 +107,9 @@ REFUSED = [
     pytest.param(b'{"op":"mute","room":"a","user":"u","seconds":-1}', "$.seconds", id="a mute of less"),
     pytest.param(b'{"op":"settings","room":"a","slow_seconds":3601}', "$.slow_seconds", id="too slow"),
     pytest.param(b'{"op":"settings","room":"a","archived":1}', "$.archived", id="archived is 1"),
+    pytest.param(b'{"op":"search","text":""}', "$.text", id="search for nothing"),
+    pytest.param(b'{"op":"search","text":"x","limit":51}', "$.limit", id="too many to be found"),
+    pytest.param(b'{"op":"read","room":"a","seq":-1}', "$.seq", id="read up to -1"),
     pytest.param(b'{"op":"ping","id":""}', "$.id", id="id empty"),
     pytest.param(b'{"op":"ping","id":"' + b"x" * 65 + b'"}', "$.id", id="id too long"),
     pytest.param(b'{"op":"ping","id":7}', "$.id", id="id is a number"),
@@ -158,6 +161,9 @@ SERVER_OPS: list[ServerOp] = [
     schema.Left(room="a", code=4503, reason="noise"),
     schema.Ack(room="a", seq=1, at=1.5),
     schema.HistoryPage(room="a", messages=[msgspec.Raw(b'{"seq":1}')], more=True, as_of=1),
+    schema.FoundMessages(messages=[], more=False),
+    schema.FoundMessages(re="1", messages=[msgspec.Raw(b'{"seq":1}')], more=True, next="x"),
+    schema.ReadSignal(room="a", user=ANN, seq=1),
     schema.Members(room="a", members=[], count=0),
     schema.RoomList(
         rooms=[
@@ -229,7 +235,7 @@ def test_every_type_has_a_name_of_its_own() -> None:
     assert len(set(names)) == len(names)
     others = [kind.__struct_config__.tag for kind in ServerOp.__args__]
     assert len(set(others)) == len(others)
-    assert set(names) & set(others) == {"typing", "history", "rooms", "topic", "direct", "settings"}
+    assert set(names) & set(others) == {"typing", "history", "rooms", "topic", "direct", "settings", "read"}
 
 
 @given(

@@ -162,6 +162,8 @@ def test_every_close_code_is_described() -> None:
         ("emoji of a reaction", f"{schema.MAX_EMOJI_CHARS} code points"),
         ("different emojis on one message", f"{changes.MAX_EMOJIS}"),
         ("edits and reactions of one user to one message", f"{changes.MAX_CHANGES_BY_ONE}"),
+        ("text of a search", f"{schema.MAX_SEARCH_CHARS} characters"),
+        ("messages in an answer to a search", f"{schema.MAX_FOUND}"),
         ("users that one message mentions", f"{mentions.MAX_MENTIONS}"),
         ("files of one message", f"{schema.MAX_FILES}"),
         ("a file", f"{trio_chat.Config().max_file:,} bytes"),
@@ -180,7 +182,7 @@ def test_the_limits_are_the_real_ones(label: str, value: str) -> None:
     """Each row of the table has the number of the code."""
     rows = {row[0]: row[1] for row in table(PAGE.section("Limits"))}
     assert rows[label].startswith(value)
-    assert len(rows) == 19
+    assert len(rows) == 21
 
 
 def test_numbers_in_the_text_are_the_real_ones() -> None:

@@ -22,11 +22,11 @@ from trio_chat.log.base import Append, Appended, EventLog, LogUnavailable
 from trio_chat.log.memory import open_memory_log
 from trio_chat.testing import MemoryClient, MemoryServer, open_memory_server
 
-SIGNALS = ("presence", "typing", "count", "invited")
+SIGNALS = ("presence", "typing", "count", "read", "invited")
 ANY_NUMBER = ("at", "until", "expires_at", "retry_after")
 MORE = "…"
 
-_GIVEN_AS = {"resume": "session", "invitation": "token"}
+_GIVEN_AS = {"before": "next", "resume": "session", "invitation": "token"}
 """What the server calls what a client sends so."""
 _LINE = re.compile(r"(?:(\w+) ?)?([<>]) (.*)", re.DOTALL)
 

@@ -32,6 +32,7 @@ from .fanout import FanOut
 from .governing import Governing
 from .guests import Guests
 from .local import LocalRoom, join
+from .markers import Markers
 from .pending import Pending
 from .people import People
 from .policy import PolicyOf, RoomPolicy
@@ -73,13 +74,14 @@ class Hub:
         self._turns = Turns()
         self.relay = Relay(self._turns)
         self.elsewhere = Elsewhere(self)
-        self.signals: Signals = Signals(self.elsewhere.tell_others if log.shared else None)
+        self.people = People(frozenset(admins))
+        self.signals: Signals = Signals(self.people, self.elsewhere.tell_others if log.shared else None)
         self.guests = Guests(log.secret, self.rng, clock)
         self._policy_of = policy_of or (lambda name: RoomPolicy())
         self.retention = Retention(log, policy_of, clock, self.trimmed) if policy_of is not None else None
-        self.people = People(frozenset(admins))
         self.decisions = Decisions(self, Governing(log, self.people, clock))
         self.changes = Changes(log, self.guests, clock, files)
+        self.markers = Markers(log)
         self.fan_out = FanOut(self._turns, self.page_bytes, self.release)
         self.rooms: dict[str, Room] = {}
         self.commits = 0
@@ -107,6 +109,7 @@ class Hub:
             nursery.start_soon(self._commit)
             nursery.start_soon(self.signals.run)
             nursery.start_soon(self._turns.run)
+            nursery.start_soon(self.markers.run)
             if self.retention is not None:
                 nursery.start_soon(self.retention.run)
             self.log.subscribe(self.elsewhere)

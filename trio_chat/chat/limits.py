@@ -31,6 +31,10 @@ MAX_BATCH: Final = 512
 MAX_BATCH_CHARS: Final = 1024 * 1024
 MAX_WAITING_APPENDS: Final = 1024
 """Appends that may wait for the committer; then senders wait."""
+MARK_TICK: Final = 1.0
+"""Seconds over which read markers are gathered before they are stored."""
+MAX_READ_SIGNALS: Final = 50
+"""Users present up to which all are told how far somebody has read; beyond it, only one's other sessions."""
 RESEND_SECONDS: Final = 300.0
 """How long a guest who came back without a resume token is recognised by name, id and text of a resent
 message."""

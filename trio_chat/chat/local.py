@@ -167,7 +167,7 @@ class LocalRoom:
         request = schema.Unreact(room=self.room.name, seq=seq, emoji=emoji, id=_given(id))
         return await self._change(self._hub.changes.unreact, request)
 
-    async def topic(self, text: str, *, id: str | None = None) -> int:  # noqa: A002
+    async def set_topic(self, text: str, *, id: str | None = None) -> int:  # noqa: A002
         """Say what the room is about."""
         request = rules.checked(schema.Topic(room=self.room.name, text=text, id=_given(id)))
         return (await self._store(self._decided(self._hub.changes.topic, request))).seq

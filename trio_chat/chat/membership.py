@@ -45,8 +45,10 @@ def _read(asker: Asker, room: Room, token: str) -> Invitation:
     return found
 
 
-def joined(asker: Asker, room: Room, request: schema.Join, *, recovered: bool) -> schema.Joined:
-    """What the asker is told who is in the room now."""
+def joined(
+    asker: Asker, room: Room, request: schema.Join, *, recovered: bool, read: int | None
+) -> schema.Joined:
+    """What the asker is told who is in the room now. ``read``: up to where they have read it before."""
     state, by, now = room.state, asker.author, asker.hub.clock()
     until = state.muted_until(by.user.id, now)
     return schema.Joined(
@@ -63,6 +65,7 @@ def joined(asker: Asker, room: Room, request: schema.Join, *, recovered: bool) -
         role=state.role_of(by.user.id, now, admin=by.admin),
         slow_seconds=state.slow_seconds or UNSET,
         archived=state.archived,
+        read=UNSET if read is None else read,
         muted_until=UNSET if until is None else 0.0 if until == math.inf else until,
     )
 
@@ -89,6 +92,9 @@ async def rooms(asker: Asker, request: schema.Rooms) -> None:
     for room in list(hub.rooms.values()):
         if room.users and room.name not in found and not room.head:
             found[room.name] = RoomInfo(room.name, room.count, 0, "public")
+    for beyond in await hub.markers.unread(asker.user):
+        if (info := found.get(beyond.room)) is not None:
+            info.read, info.unread, info.mentions = beyond.seq, beyond.messages, beyond.naming
     asker.reply(schema.RoomList(re=request.id, rooms=list(found.values())[: limits.MAX_LISTED_ROOMS]))
 
 

@@ -71,6 +71,14 @@ def typing(asker: Asker, request: schema.Typing) -> None:
     asker.hub.signals.tell_typing(asker.member(request.room).room, asker.user)
 
 
+def read(asker: Asker, request: schema.Read) -> None:
+    """Note how far the user has read."""
+    room, user = asker.member(request.room).room, asker.user
+    seq = min(request.seq, room.head)
+    if asker.hub.markers.move(user, room.name, seq):
+        asker.hub.signals.tell_read(room, user, seq)
+
+
 OPERATIONS: Operations = {
     schema.Say: AtOnce(say, appends=True),
     schema.Edit: Waiting(edit),
@@ -79,4 +87,5 @@ OPERATIONS: Operations = {
     schema.Unreact: Waiting(unreact),
     schema.Topic: AtOnce(topic, appends=True),
     schema.Typing: AtOnce(typing),
+    schema.Read: AtOnce(read),
 }

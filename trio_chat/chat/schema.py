@@ -33,6 +33,10 @@ OPERATION_BYTES = 4096
 """What one operation may have in bytes before it counts as several against the rate."""
 MAX_HISTORY = 200
 DEFAULT_HISTORY = 50
+MAX_FOUND = 50
+DEFAULT_FOUND = 20
+MAX_SEARCH_CHARS = 200
+MAX_PLACE_CHARS = 200
 
 MAX_REASON_CHARS = 250
 MAX_SLOW_SECONDS = 3600
@@ -159,6 +163,22 @@ class History(Request, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=MAX_HISTORY)] = DEFAULT_HISTORY
 
 
+class Search(Request, kw_only=True):
+    """Find messages with the words of ``text``, in ``room`` or in all; beyond ``before``, a ``next``."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=MAX_SEARCH_CHARS)]
+    room: str | UnsetType = UNSET
+    before: Annotated[str, Meta(min_length=1, max_length=MAX_PLACE_CHARS)] | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=MAX_FOUND)] = DEFAULT_FOUND
+
+
+class Read(Request, kw_only=True):
+    """Everything in ``room`` up to ``seq`` is read; nothing comes back."""
+
+    room: str
+    seq: Seq
+
+
 class Who(Request, kw_only=True):
     """Ask who is in the room."""
 
@@ -260,9 +280,9 @@ class Ping(Request):
 
 
 ClientOp = (
-    Hello | Join | Leave | Say | Edit | Delete | React | Unreact | Topic | Typing | History | Who |
-    Rooms | Create | Direct | Invite | Ask | ChangeRole | Kick | Ban | Unban | Mute | Unmute |
-    ChangeSettings | Ping
+    Hello | Join | Leave | Say | Edit | Delete | React | Unreact | Topic | Typing | Read | History | Search
+    | Who | Rooms | Create | Direct | Invite | Ask | ChangeRole | Kick | Ban | Unban | Mute | Unmute
+    | ChangeSettings | Ping
 )  # fmt: skip
 
 # --- server to client -------------------------------------------------------------------------------
@@ -319,7 +339,7 @@ class Joined(Reply, kw_only=True):
     """You are a member; the events after your position follow.
 
     ``members`` lists at most 100 users, ``count`` counts all of them; ``user`` is you, ``role`` what you are
-    here. ``muted_until`` in Unix seconds, 0 for good.
+    here; ``read``: up to where you have read it. ``muted_until`` in Unix seconds, 0 for good.
     """
 
     room: str
@@ -334,6 +354,7 @@ class Joined(Reply, kw_only=True):
     role: Role
     slow_seconds: float | UnsetType = UNSET
     archived: bool = False
+    read: int | UnsetType = UNSET
     muted_until: float | UnsetType = UNSET
 
 
@@ -365,6 +386,14 @@ class HistoryPage(Reply, kw_only=True, tag="history"):
     as_of: int
 
 
+class FoundMessages(Reply, kw_only=True, tag="found"):
+    """Messages as they are now, the newest first; ``more``: there may be others, ``before`` ``next``."""
+
+    messages: list[msgspec.Raw]
+    more: bool
+    next: str | UnsetType = UNSET
+
+
 class Members(Reply, kw_only=True):
     """Who is in the room: at most 1,000 users; ``count`` counts all.
 
@@ -380,7 +409,8 @@ class Members(Reply, kw_only=True):
 class RoomInfo(Struct, omit_defaults=True):
     """One room of the list; ``count`` is the number of users present, ``head`` its last ``seq``.
 
-    ``role``: yours, if you have one of your own; ``with``: the other one in a direct room.
+    ``role``: yours, if you have one of your own; ``with``: the other one in a direct room. ``read``: up to
+    where you have read it; ``unread``: messages of others beyond; ``mentions``: those of them that name you.
     """
 
     room: str
@@ -391,6 +421,9 @@ class RoomInfo(Struct, omit_defaults=True):
     topic: str = ""
     archived: bool = False
     with_: User | UnsetType = msgspec.field(default=UNSET, name="with")
+    read: int | UnsetType = UNSET
+    unread: int | UnsetType = UNSET
+    mentions: int | UnsetType = UNSET
 
 
 class RoomList(Reply, kw_only=True, tag="rooms"):
@@ -637,6 +670,14 @@ class TypingSignal(Op, kw_only=True, tag="typing"):
     user: User
 
 
+class ReadSignal(Op, kw_only=True, tag="read"):
+    """A signal: ``user`` has read the room up to ``seq``."""
+
+    room: str
+    user: User
+    seq: int
+
+
 class Lagging(Op, kw_only=True):
     """Live delivery paused after ``seq``, because this client reads too slowly; the rest follows from the
     log."""
@@ -654,10 +695,10 @@ class Gap(Op, kw_only=True):
 
 
 ServerOp = (
-    Welcome | Joined | Left | Ack | HistoryPage | Members | RoomList | DirectRoom | InvitationLink | Pong
-    | Error | Bye | Message | Edited | Deleted | Reacted | Unreacted | TopicChanged
+    Welcome | Joined | Left | Ack | HistoryPage | FoundMessages | Members | RoomList | DirectRoom
+    | InvitationLink | Pong | Error | Bye | Message | Edited | Deleted | Reacted | Unreacted | TopicChanged
     | Created | MemberChanged | Muted | Unmuted | SettingsChanged | Asked | Invited
-    | Presence | Count | TypingSignal | Lagging | Gap
+    | Presence | Count | TypingSignal | ReadSignal | Lagging | Gap
 )  # fmt: skip
 
 encode = msgspec.json.Encoder().encode

@@ -22,7 +22,7 @@ from ..config import Config
 from ..log.base import Append, Appended, LogUnavailable
 from ..wire.connection import Connection
 from ..wire.frames import TEXT, Message, compressed
-from . import limits, membership, messages, reading, rules, schema
+from . import limits, membership, messages, reading, rules, schema, searching
 from .accounts import Accounts
 from .attachments import look_up
 from .changes import Author
@@ -88,6 +88,7 @@ class Session:
                 with suppress(ValueError):  # `on_open` says what is wrong with it
                     wanted = schema.user_name(invitation.name)
             self.user = User(user_id, hub.guests.claim_name(wanted, user_id))
+            hub.markers.is_new(self.user)
         self._author = self._as_author(admin=invitation.admin)
         hub.people.came(self.user, self)
         connection.label.user = self.user.name
@@ -415,14 +416,15 @@ class Session:
         if isinstance(request.last, int) and request.last < 0:
             raise Refusal("bad_request", "last: a number of messages, 0 or more")
         async with self._hub.decisions.opened(name) as room:
+            read = await self._hub.markers.mark_of(self.user, name)
             await membership.admit(self, room, request.invitation)
             if isinstance(request.since, int) and self._hub.log.shared:
                 await self._hub.catch_up_with(room, request.since, request.epoch)
                 await membership.admit(self, room, UNSET)  # the other node may know better
             if not self._connection.closing:  # else nobody would leave the room again
-                self._enter(room, request)
+                self._enter(room, request, read)
 
-    def _enter(self, room: Room, request: schema.Join) -> None:
+    def _enter(self, room: Room, request: schema.Join, read: int | None) -> None:
         cursor, recovered = starting_point(room, request)
         member, came = room.join(
             self.user, self._outbox, self._fell_behind, cursor, self._disconnect, self._room_restarted
@@ -430,7 +432,7 @@ class Session:
         self._members[room.name] = member
         if room.on_overflow == "block":
             self._outbox.on_finished = self._let_go
-        self.reply(membership.joined(self, room, request, recovered=recovered))
+        self.reply(membership.joined(self, room, request, recovered=recovered, read=read))
         if not member.live:
             self._fell_behind(member)
             self._outbox.wake()
@@ -521,6 +523,7 @@ OPERATIONS: Operations = {
     **membership.OPERATIONS,
     **messages.OPERATIONS,
     **reading.OPERATIONS,
+    **searching.OPERATIONS,
 }
 
 

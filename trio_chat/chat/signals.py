@@ -1,4 +1,5 @@
-"""Presence and typing: volatile signals, gathered over a tick and told to a room's members at once.
+"""Presence, typing, and how far somebody has read: volatile signals, gathered over a tick and told to a
+room's members at once.
 
 Owns what is to be told. A signal is dropped for a member whose outbox is not empty. In rooms with more than
 `limits.MAX_LISTED_MEMBERS` users a count is told instead of names, and typing not at all, so that n users
@@ -11,8 +12,9 @@ from collections.abc import Callable
 import trio
 
 from . import limits
+from .people import People
 from .room import Room, text_frame
-from .schema import Count, Presence, TypingSignal, User, encode
+from .schema import Count, Presence, ReadSignal, TypingSignal, User, encode
 
 
 class Signals:
@@ -22,10 +24,14 @@ class Signals:
     whether somebody came or went, and who is typing.
     """
 
-    def __init__(self, tell_others: Callable[[Room, bool, list[User]], None] | None = None) -> None:
+    def __init__(
+        self, people: People, tell_others: Callable[[Room, bool, list[User]], None] | None = None
+    ) -> None:
+        self._people = people
         self._tell_others = tell_others
         self._presence: dict[Room, dict[str, tuple[User, bool]]] = {}
         self._typing: dict[Room, dict[str, User]] = {}
+        self._read: dict[Room, dict[str, tuple[User, int]]] = {}
         self._presence_here: set[Room] = set()
         self._typing_here: dict[Room, dict[str, User]] = {}
         self._due: dict[Room, float] = {}
@@ -54,6 +60,12 @@ class Signals:
             if here and self._tell_others is not None:
                 self._typing_here.setdefault(room, {})[user.id] = user
             self._schedule(room, limits.SIGNAL_TICK)
+
+    def tell_read(self, room: Room, user: User, seq: int) -> None:
+        """Have it told, with the next tick, that ``user`` has read up to ``seq``: to all sessions of this
+        user, and to the members of a room with at most `limits.MAX_READ_SIGNALS` users."""
+        self._read.setdefault(room, {})[user.id] = user, seq
+        self._schedule(room, limits.SIGNAL_TICK)
 
     def has_spoken(self, room: Room, user: User) -> None:
         """What ``user`` was typing is said: no need to tell that it is being typed."""
@@ -88,6 +100,7 @@ class Signals:
         """One tick's signals of one room; nobody is told of itself."""
         changes = self._presence.pop(room, None)
         typing = self._typing.pop(room, {})
+        read = self._encode_read(room)
         if self._tell_others is not None:
             self._pass_on(room, self._tell_others)
         signals: dict[str, bytes] = {}
@@ -103,6 +116,10 @@ class Signals:
                 data = text_frame(encode(TypingSignal(room=room.name, user=user)))
                 signals[user.id] = signals.get(user.id, b"") + data
             everybody = b"".join(signals.values())
+        if room.count <= limits.MAX_READ_SIGNALS:
+            for user_id, data in read.items():
+                signals[user_id] = signals.get(user_id, b"") + data
+            everybody = b"".join(signals.values())
         if not everybody:
             return
         for count, member in enumerate(list(room.members), 1):
@@ -114,6 +131,15 @@ class Signals:
                 member.outbox.offer_signal(everybody)
             if count % 500 == 0:
                 await trio.lowlevel.checkpoint()
+
+    def _encode_read(self, room: Room) -> dict[str, bytes]:
+        """The signals of how far users have read. They themselves are told at once, wherever they are."""
+        encoded = {}
+        for user, seq in self._read.pop(room, {}).values():
+            data = encoded[user.id] = text_frame(encode(ReadSignal(room=room.name, user=user, seq=seq)))
+            for place in self._people.places(user.id):
+                place.tell(data)
+        return encoded
 
     def _pass_on(self, room: Room, tell_others: Callable[[Room, bool, list[User]], None]) -> None:
         """Tell other nodes of what happened here."""

@@ -279,15 +279,16 @@ class EventLog(Protocol):
 
     async def search(
         self,
-        words: Sequence[str],
+        text: str,
         limit: int,
         *,
         room: str | None = None,
         user: str | None = None,
         before: str | None = None,
     ) -> Searched:
-        """Messages that have each of ``words`` (as `trio_chat.log.search.folded` makes them) somewhere in
-        their text, the newest first (by time): at most ``limit``, beyond the place ``before``.
+        """Messages that have each word of ``text`` somewhere in theirs, the newest first (by time): at most
+        ``limit``, beyond the place ``before``. A word is what stands between blanks, however short; case and
+        compatible forms of characters don't matter. Without any, nothing is found.
 
         A message is an event of kind ``message``; its text is ``text`` in its body, or in that of the last
         event of kind ``edited`` about it. One that an event of kind ``deleted`` is about is not found. What

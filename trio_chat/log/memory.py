@@ -247,7 +247,7 @@ class MemoryLog(SingleNode):
 
     async def search(
         self,
-        words: Sequence[str],
+        text: str,
         limit: int,
         *,
         room: str | None = None,
@@ -255,7 +255,7 @@ class MemoryLog(SingleNode):
         before: str | None = None,
     ) -> Searched:
         """See `EventLog.search`: it looks at one message after the other."""
-        return await scan(self, words, limit, room=room, user=user, before=before)
+        return await scan(self, text, limit, room=room, user=user, before=before)
 
     async def find(self, room: str, key: str) -> Appended | None:
         """See `EventLog.find`."""

@@ -366,7 +366,7 @@ class RedisLog:
 
     async def search(
         self,
-        words: Sequence[str],
+        text: str,
         limit: int,
         *,
         room: str | None = None,
@@ -374,7 +374,7 @@ class RedisLog:
         before: str | None = None,
     ) -> Searched:
         """See `EventLog.search`: it looks at one message after the other."""
-        return await scan(self, words, limit, room=room, user=user, before=before)
+        return await scan(self, text, limit, room=room, user=user, before=before)
 
     async def find(self, room: str, key: str) -> Appended | None:
         """See `EventLog.find`."""

@@ -40,6 +40,11 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
+def words_of(text: str) -> list[str]:
+    """The words that a search for ``text`` is for, folded."""
+    return list(dict.fromkeys(folded(text).split()))
+
+
 def matches(words: Sequence[str], text: str) -> bool:
     """Whether each of ``words``, folded already, is somewhere in ``text``."""
     text = folded(text)
@@ -140,11 +145,13 @@ class _Descent:
 
 
 async def scan(
-    log: Log, words: Sequence[str], limit: int, *, room: str | None, user: str | None, before: str | None
+    log: Log, text: str, limit: int, *, room: str | None, user: str | None, before: str | None
 ) -> Searched:
     """See `EventLog.search`: message by message, with one page of each room in memory."""
-    found: list[Found] = []
+    words, found = words_of(text), list[Found]()
     start = _parsed(before) if before is not None else None
+    if not words:
+        return Searched([], None)
     heap: list[tuple[_Key, _Descent]] = []
     for name in [room] if room is not None else await _names(log, user):
         descent = _Descent(log, name, start)
@@ -154,12 +161,12 @@ async def scan(
     looked_at, last = 0, ""
     while heap:
         key, descent = heappop(heap)
-        event, text = descent.take()
+        event, says = descent.take()
         if start is None or key > start:
             if looked_at == MAX_SCANNED:
                 return Searched(found, last)
             looked_at, last = looked_at + 1, _place(key)
-            if text is not None and matches(words, text):
+            if says is not None and matches(words, says):
                 if len(found) == limit:
                     return Searched(found, found[-1].place)
                 found.append(Found(descent.room, event, last))

@@ -187,7 +187,7 @@ class SQLiteLog(SingleNode):
 
     async def search(
         self,
-        words: Sequence[str],
+        text: str,
         limit: int,
         *,
         room: str | None = None,
@@ -206,7 +206,7 @@ class SQLiteLog(SingleNode):
                 left = sum(each.head - each.position for each in todo)
                 raise LogUnavailable(f"the search index is being made: {left} of {missing} events are left")
             await self._run(partial(self._searching, partial(self._index.step, todo=todo)), self._asking)
-        find = partial(self._index.find, words=words, limit=limit, room=room, user=user, before=place)
+        find = partial(self._index.find, text=text, limit=limit, room=room, user=user, before=place)
         return await self._run(partial(self._searching, find), self._asking)
 
     async def mark(self, marks: Sequence[Mark]) -> None:

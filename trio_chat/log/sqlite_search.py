@@ -17,8 +17,9 @@ worker thread, one call at a time. Refuses to know threads. Rules:
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final, cast
 
@@ -26,7 +27,7 @@ import attrs
 import msgspec
 
 from trio_chat.log.base import Event, Found, Searched
-from trio_chat.log.search import DELETED, EDITED, MESSAGE, folded, matches, text_of
+from trio_chat.log.search import DELETED, EDITED, MESSAGE, folded, matches, text_of, words_of
 
 STEP_EVENTS: Final = 100
 STEP_CHARS: Final = 20_000
@@ -35,6 +36,8 @@ CANDIDATES: Final = 200
 """Messages that are looked up at once, because the index says that they may be meant."""
 MAX_CANDIDATES: Final = 5_000
 """Of them one search looks up so many, and the next goes on from there."""
+MAX_GRAMS: Final = 64
+"""Of those in a question, that many are asked for; the texts decide about the rest."""
 MIN_STALE: Final = 10_000
 """Docs that lead nowhere, below which the index isn't made anew."""
 
@@ -116,7 +119,7 @@ def question(words: Iterable[str]) -> str:
             asked[f'"{signs}" *'] = None
         for start in range(len(word) - _GRAM + 1):
             asked[f'"{signs[start : start + _GRAM]}"'] = None
-    return " AND ".join(asked)
+    return " AND ".join(islice(asked, MAX_GRAMS))
 
 
 @attrs.define
@@ -292,21 +295,23 @@ class SearchIndex:
     def find(
         self,
         log: sqlite3.Connection,
-        words: Sequence[str],
+        text: str,
         limit: int,
         room: str | None,
         user: str | None,
         before: int | None,
     ) -> Searched:
         """See `EventLog.search`, as far as the index is up to date."""
-        index = self._open()
+        index, words = self._open(), words_of(text)
         found: list[Found] = []
+        if not words:
+            return Searched(found, None)
         place = _LAST if before is None else before
         looked_up = 0
         while True:
             candidates = self._candidates(index, log, question(words), room, place)
-            for doc, name, seq, at_ms, kind, body, target, text in self._look_up(log, candidates, room, user):
-                if not matches(words, text_of(text)):
+            for doc, name, seq, at_ms, kind, body, target, now in self._look_up(log, candidates, room, user):
+                if not matches(words, text_of(now)):
                     continue
                 if len(found) == limit:
                     return Searched(found, found[-1].place)
