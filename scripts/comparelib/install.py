@@ -61,6 +61,15 @@ def _failure(kind: str) -> str:
     return ""
 
 
+def is_installed(kind: str) -> bool:
+    """Whether what `install` would get is there already."""
+    if kind == "node":
+        return _is_current("node", NODE_PACKAGES)
+    if kind == "python":
+        return PYTHON.exists() and _is_current("python", PYTHON_PACKAGES)
+    return has_program(DEBIAN_PROGRAMS[kind])
+
+
 def node_program() -> str:
     """Node, from the system or from the PyPI package that carries it."""
     found = shutil.which("node")
@@ -74,7 +83,7 @@ def node_program() -> str:
 
 def _install_node() -> None:
     node_program()
-    if _is_current("node", NODE_PACKAGES):
+    if is_installed("node"):
         return
     npm = shutil.which("npm")
     if npm is None:
@@ -86,7 +95,7 @@ def _install_node() -> None:
 
 
 def _install_python() -> None:
-    if PYTHON.exists() and _is_current("python", PYTHON_PACKAGES):
+    if is_installed("python"):
         return
     _run([sys.executable, "-m", "venv", "--clear", str(CACHE / "python")], "venv")
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -96,7 +105,7 @@ def _install_python() -> None:
 
 def _install_debian(package: str) -> None:
     program = DEBIAN_PROGRAMS[package]
-    if has_program(program):
+    if is_installed(package):
         return
     if not shutil.which("apt-get"):
         raise CannotInstall(f"no {program} on this machine, and no apt-get to install it with")

@@ -13,11 +13,14 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest
 LISTEN_BACKLOG = 4096
 MAX_FRAME_BYTES = 2 << 20
 
+HEADER_ROOM = 14
+"""Bytes that it wants before a message, to send it without a copy."""
+
 rooms: defaultdict[bytes, set[WSTransport]] = defaultdict(set)
 
 
 class Member(WSListener):  # type: ignore[misc]
-    """One client. What it gets is handed on as it is, without a copy of its own for each receiver."""
+    """One client."""
 
     def __init__(self, path: bytes, *, echo: bool) -> None:
         self.echo = echo
@@ -39,8 +42,10 @@ class Member(WSListener):  # type: ignore[misc]
             if self.echo:
                 transport.send(kind, payload)
                 return
+            # All get the same bytes, header included, because what a server sends is not masked.
+            buffer = bytearray(HEADER_ROOM) + payload
             for member in self.room:
-                member.send(kind, payload)
+                member.send_reuse_external_bytearray(kind, buffer, HEADER_ROOM)
 
 
 async def main(port: int, *, echo: bool) -> None:
