@@ -12,7 +12,7 @@ from trio_chat.chat.governing import direct_name
 from trio_chat.chat.invitations import Invitation
 
 from .household import NOW, House, house, user
-from .talk import Client, Frame
+from .talk import Client, Frame, client, talking
 
 
 async def ok(client: Client, op: str, **fields: Any) -> int:
@@ -458,6 +458,25 @@ async def test_who_is_in_a_private_room_is_told_to_nobody_else(autojump_clock: M
         await bob.ask("leave", room="den")
         await bob.join("den")
         assert await eve.quiet() == []
+
+
+async def test_who_becomes_somebody_else_stays_only_where_that_one_may(autojump_clock: MockClock) -> None:
+    """A membership is the user's and not the connection's; coming back as oneself needs no invitation."""
+    async with talking() as server, client(server, "/ws?name=ann&room=lobby") as ann:
+        token = (await ann.ask("hello"))["session"]
+        await ok(ann, "create", room="den", kind="private")
+        await ann.join("den")
+        async with client(server, "/ws?name=eve") as eve:
+            other = (await eve.ask("hello"))["session"]
+        await ann.quiet()
+        await ann.ask("hello", resume=other)
+        left = [frame for frame in await ann.quiet() if frame["op"] == "left"]
+        assert [frame["room"] for frame in left] == ["den"]
+        assert await code(ann, "join", room="den") == "private"
+        await ok(ann, "say", room="lobby", text="still here")
+        async with client(server) as again:
+            await again.ask("hello", resume=token)
+            assert (await again.join("den"))["role"] == "owner"
 
 
 async def test_a_room_that_becomes_private(autojump_clock: MockClock) -> None:

@@ -36,6 +36,12 @@ async def admit(asker: Asker, room: Room, invitation: str | UnsetType) -> None:
     require(room.state, "join", by.user.id, asker.hub.clock(), admin=by.admin)
 
 
+def may_join(asker: Asker, room: Room) -> bool:
+    """Whether the asker may be in the room as it is."""
+    by = asker.author
+    return room.state.why_not("join", by.user.id, asker.hub.clock(), admin=by.admin) is None
+
+
 def _read(asker: Asker, room: Room, token: str) -> Invitation:
     found = invitations.read(asker.hub.log.secret, token)
     if found is None or found.room != room.name:
