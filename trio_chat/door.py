@@ -24,7 +24,7 @@ from .chat.hub import Hub
 from .chat.schema import SUBPROTOCOL, User
 from .chat.session import Invitation, Session
 from .config import Config
-from .file_routes import UPLOADS, FileRoutes, is_files
+from .file_routes import PREFLIGHT, UPLOADS, FileRoutes, is_files
 from .files.store import FileStore
 from .front.address import (
     MAX_PROXY_V2_BYTES,
@@ -34,7 +34,16 @@ from .front.address import (
     starts_proxy_header,
 )
 from .front.handshake import check_handshake, synthetic_head, wants_websocket
-from .front.head import BadRequest, HeadReader, RequestHead, Response, encode_response, shown, text_response
+from .front.head import (
+    BadRequest,
+    HeaderPairs,
+    HeadReader,
+    RequestHead,
+    Response,
+    encode_response,
+    shown,
+    text_response,
+)
 from .front.places import Places
 from .front.static import StaticFiles
 from .front.upgrade import (
@@ -249,22 +258,27 @@ class FrontDoor:
         label: Label,
     ) -> Response | None:
         """The answer to a request about files; None: it has been given, with the file."""
+        shared = await self._files.shared_with(head)
+        if len(shared) > 1 and head.method == "OPTIONS":
+            return Response(204, shared + PREFLIGHT)
         try:
             if head.path == UPLOADS and head.method == "POST":
                 label.client = self._proxies.resolve(peer, head.headers, tls=tls).address
-                return await self._files.take_in(head, rest, transport, label.client, closing=self.closing)
-            if head.path == UPLOADS or head.method not in ("GET", "HEAD"):
-                return _not_allowed(head, *(("POST",) if head.path == UPLOADS else ("GET", "HEAD")))
-            found, digest = await self._files.delivery(head)
-            if head.method == "HEAD" or found.start == found.stop:
-                return found.response
-            start = self._encoded(found.response, head, label)
-            await self._files.send(digest, found, transport, start)
+                found = await self._files.take_in(head, rest, transport, label.client, closing=self.closing)
+            elif head.path == UPLOADS or head.method not in ("GET", "HEAD"):
+                found = _not_allowed(head, *(("POST",) if head.path == UPLOADS else ("GET", "HEAD")))
+            else:
+                delivery, digest = await self._files.delivery(head)
+                found = delivery.response
+                if head.method == "GET" and delivery.start < delivery.stop:
+                    start = self._encoded(_with(found, shared), head, label)
+                    await self._files.send(digest, delivery, transport, start)
+                    with trio.move_on_after(RESPONSE_SECONDS):
+                        await _hang_up(transport)
+                    return None
         except BadRequest as error:
-            return error.response()
-        with trio.move_on_after(RESPONSE_SECONDS):
-            await _hang_up(transport)
-        return None
+            found = error.response()
+        return _with(found, shared)
 
     def _plain(self, head: RequestHead) -> Response:
         """The answer to a request that isn't for a WebSocket endpoint."""
@@ -448,6 +462,10 @@ async def _hang_up(transport: Transport) -> None:
     with trio.move_on_after(1):
         while await transport.receive():
             pass
+
+
+def _with(response: Response, headers: HeaderPairs) -> Response:
+    return attrs.evolve(response, headers=response.headers + headers)
 
 
 def _not_allowed(head: RequestHead, *methods: str) -> Response:

@@ -18,13 +18,20 @@ from .files.content import SAFE_TYPES
 from .files.store import FileStore, StoreFailed, StoreFull, Upload
 from .front.body import BodyReader, announced_size
 from .front.delivery import Delivery, deliver
-from .front.head import BadRequest, RequestHead, Response, text_response
+from .front.head import BadRequest, HeaderPairs, RequestHead, Response, text_response
 from .front.places import Places
+from .front.upgrade import Reject, UpgradeRequest, allow_origins
 from .metrics import Counts
 from .wire.transport import Transport
 
 UPLOADS = "/files"
 _FILE = re.compile(r"/files/([0-9a-f]{64})/([^/]+)")
+PREFLIGHT: HeaderPairs = (
+    ("Access-Control-Allow-Methods", "GET, HEAD, POST"),
+    ("Access-Control-Allow-Headers", "Authorization, Content-Type"),
+    ("Access-Control-Max-Age", "600"),
+)
+"""What a page of another origin is told before it uploads (Fetch, "CORS-preflight request")."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _RETRY = (("Retry-After", "5"),)
 _BEARER = "bearer "
@@ -52,6 +59,19 @@ class FileRoutes:
             names=("uploads", "uploads at once"),
         )
         self._downloading = 0
+        self._of_listed_origin = allow_origins(*config.origin, strict=True)
+
+    async def shared_with(self, head: RequestHead) -> HeaderPairs:
+        """What lets a page of another origin see the answer, if the settings name its origin. There are no
+        credentials in it: a page has to know a session or a file's address."""
+        if not self._config.origin:
+            return ()
+        vary = (("Vary", "Origin"),)
+        origin = head.headers.get("origin")
+        answer = await self._of_listed_origin(UpgradeRequest(path=head.path, headers=head.headers))
+        if origin is None or isinstance(answer, Reject):
+            return vary
+        return (*vary, ("Access-Control-Allow-Origin", origin))
 
     # --- in --------------------------------------------------------------------------------------------
 

@@ -162,6 +162,47 @@ async def test_a_file_is_there_after_a_restart(tmp_path: Path) -> None:
         assert (await ask(server, url)).body == HELLO
 
 
+# --- pages of other origins --------------------------------------------------------------------------------
+
+
+THERE, ELSEWHERE = "https://www.example.org", "https://evil.example"
+
+
+async def test_a_page_of_a_named_origin_may_upload_and_show(tmp_path: Path) -> None:
+    """It is told so before, and sees the answers, refusals too."""
+    async with keeping(tmp_path, origin=(THERE,)) as server:
+        asked = {"Origin": THERE, "Access-Control-Request-Method": "POST"}
+        for path in ("/files?name=x", f"/files/{'0' * 64}/x"):
+            before = await ask(server, path, asked, method="OPTIONS")
+            assert before.status == 204
+            assert before.headers["access-control-allow-origin"] == THERE
+            assert "Authorization" in before.headers["access-control-allow-headers"]
+            assert "access-control-allow-credentials" not in before.headers
+        answer = await upload(server, png(), Origin=THERE)
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (201, THERE)
+        found = await ask(server, json.loads(answer.body)["url"], {"Origin": THERE})
+        assert (found.status, found.headers["access-control-allow-origin"]) == (200, THERE)
+        assert found.headers["cross-origin-resource-policy"] == "cross-origin"
+        assert found.headers["vary"] == "Origin"
+        refused = await upload(server, png(), Origin=THERE, Authorization=None)
+        assert (refused.status, refused.headers["access-control-allow-origin"]) == (401, THERE)
+
+
+@pytest.mark.parametrize("settings", [{}, {"origin": (THERE,)}])
+@pytest.mark.parametrize("origin", [ELSEWHERE, "null", "https://www.example.org.evil.example", None])
+async def test_a_page_of_another_origin_sees_nothing(
+    settings: dict[str, Any], origin: str | None, tmp_path: Path
+) -> None:
+    """Nothing allows it to, and a preflight is no method that is known."""
+    async with keeping(tmp_path, **settings) as server:
+        asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        before = await ask(server, "/files?name=x", asked, method="OPTIONS")
+        assert before.status == 405
+        answer = await upload(server, png(), Origin=origin)
+        for each in (before, answer, await ask(server, json.loads(answer.body)["url"], {"Origin": origin})):
+            assert "access-control-allow-origin" not in each.headers
+
+
 # --- refusals --------------------------------------------------------------------------------------------
 
 
