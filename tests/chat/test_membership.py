@@ -413,7 +413,27 @@ async def test_who_says_who_is_more_than_a_member(autojump_clock: MockClock) -> 
         await carol.join("den")
         members = await carol.ask("who", room="den")
         assert members["roles"] == {"u-ann": "owner", "u-bob": "moderator", "u-root": "admin"}
-        assert members["count"] == 4
+        assert (members["count"], "absent" in members) == (4, False)
+        await ann.ask("leave", room="den")
+        members = await carol.ask("who", room="den")
+        assert (members["absent"], members["count"]) == ([user("ann")], 3)
+        assert members["roles"]["u-ann"] == "owner"
+
+
+async def test_moderators_see_who_is_kept_out_and_silent(autojump_clock: MockClock) -> None:
+    """As long as they are; the others don't."""
+    async with house() as home:
+        ann, bob = await private_room(home, "bob")
+        await home.clients("eve", "dave")
+        await ok(ann, "ban", room="den", user="u-eve")
+        await ok(ann, "ban", room="den", user="u-dave", seconds=60)
+        await ok(ann, "mute", room="den", user="u-bob", seconds=60)
+        members = await ann.ask("who", room="den")
+        assert (members["banned"], members["muted"]) == ([user("eve"), user("dave")], ["u-bob"])
+        assert {"banned", "muted"}.isdisjoint(await bob.ask("who", room="den"))
+        await trio.sleep(61)
+        members = await ann.ask("who", room="den")
+        assert (members["banned"], "muted" in members) == ([user("eve")], False)
 
 
 # --- secrecy -----------------------------------------------------------------------------------------

@@ -353,6 +353,8 @@ class Player:
 
 def _alike(shown: object, sent: object) -> bool:
     """Whether what was sent is what is shown: ``…`` stands for any characters."""
+    if isinstance(shown, dict) and isinstance(sent, dict) and any(key.endswith("…") for key in shown):
+        return _alike([list(each) for each in shown.items()], [list(each) for each in sent.items()])
     if isinstance(shown, dict) and isinstance(sent, dict):
         return shown.keys() == sent.keys() and all(
             type(sent[name]) is type(value) and (name in ANY_NUMBER or _alike(value, sent[name]))
@@ -370,7 +372,9 @@ def _alike(shown: object, sent: object) -> bool:
 def _keys(value: object) -> object:
     """The names of the fields, in order, at every depth."""
     if isinstance(value, dict):
-        return [(name, _keys(inner)) for name, inner in value.items()]
+        return [
+            ("guest-…" if name.startswith("guest-") else name, _keys(inner)) for name, inner in value.items()
+        ]
     return [_keys(inner) for inner in value] if isinstance(value, list) else None
 
 

@@ -36,12 +36,6 @@ async def admit(asker: Asker, room: Room, invitation: str | UnsetType) -> None:
     require(room.state, "join", by.user.id, asker.hub.clock(), admin=by.admin)
 
 
-def may_join(asker: Asker, room: Room) -> bool:
-    """Whether the asker may be in the room as it is."""
-    by = asker.author
-    return room.state.why_not("join", by.user.id, asker.hub.clock(), admin=by.admin) is None
-
-
 def _read(asker: Asker, room: Room, token: str) -> Invitation:
     found = invitations.read(asker.hub.log.secret, token)
     if found is None or found.room != room.name:
@@ -120,16 +114,27 @@ def _info(asker: Asker, name: str, head: int, state: RoomState) -> RoomInfo:
 
 
 def who(asker: Asker, request: schema.Who) -> None:
-    """Who is there, and who of them is more than a member."""
-    room = asker.member(request.room).room
-    users = room.listed(limits.MAX_WHO_MEMBERS)
+    """Who is there and who is not, who of them is more than a member, and for moderators who is kept out or
+    silent."""
+    room, hub, by = asker.member(request.room).room, asker.hub, asker.author
+    state, now = room.state, hub.clock()
+    here = room.listed(limits.MAX_WHO_MEMBERS)
+    absent = [entry.user for each, entry in state.entries.items() if each not in room.users]
+    del absent[limits.MAX_WHO_MEMBERS :]
     roles: dict[str, Role] = {}
-    for user in users:
-        admin = asker.hub.people.is_admin(user.id)
-        role = room.state.role_of(user.id, asker.hub.clock(), admin=admin)
+    for user in (*here, *absent):
+        role = state.role_of(user.id, now, admin=hub.people.is_admin(user.id))
         if at_least(role, "moderator"):
             roles[user.id] = role
-    asker.reply(schema.Members(re=request.id, room=room.name, members=users, count=room.count, roles=roles))
+    answer = schema.Members(
+        re=request.id, room=room.name, members=here, count=room.count, roles=roles, absent=absent
+    )
+    if state.why_not("ban", by.user.id, now, admin=by.admin) is None:
+        banned = [ban.user for each, ban in state.bans.items() if state.banned(each, now)]
+        answer.banned = banned[: limits.MAX_WHO_MEMBERS]
+        muted = [each for each in state.mutes if state.muted_until(each, now) is not None]
+        answer.muted = muted[: limits.MAX_WHO_MEMBERS]
+    asker.reply(answer)
 
 
 # --- changing them -------------------------------------------------------------------------------------

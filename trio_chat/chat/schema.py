@@ -397,13 +397,17 @@ class FoundMessages(Reply, kw_only=True, tag="found"):
 class Members(Reply, kw_only=True):
     """Who is in the room: at most 1,000 users; ``count`` counts all.
 
-    ``roles``: by user id, of those of them who are more than a member.
+    ``absent``: who has a role of their own and is not there. ``roles``: by user id, of those of either who
+    are more than a member. For those who may ban and mute: who is ``banned``, and who ``muted`` (ids).
     """
 
     room: str
     members: list[User]
     count: int
     roles: dict[str, Role] = {}
+    absent: list[User] = []
+    banned: list[User] = []
+    muted: list[str] = []
 
 
 class RoomInfo(Struct, omit_defaults=True):

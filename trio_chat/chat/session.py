@@ -400,12 +400,10 @@ class Session:
         self._hub.people.went(old.id, self)
         self._hub.people.came(self.user, self)
         self._connection.label.user = self.user.name
-        for member in list(self._members.values()):
+        for member in self._members.values():
             if member.room.rename(member, self.user) and old.id != self.user.id:
                 self._hub.signals.tell_presence(member.room, old, online=False)
             self._hub.signals.tell_presence(member.room, self.user, online=True)
-            if old.id != self.user.id and not membership.may_join(self, member.room):
-                self.removed(member.room, None, "you are somebody else now, who is not let in here")
 
     # --- rooms -------------------------------------------------------------------------------------------
 
