@@ -264,7 +264,7 @@ class FrontDoor:
         try:
             if head.path == UPLOADS and head.method == "POST":
                 label.client = self._proxies.resolve(peer, head.headers, tls=tls).address
-                found = await self._files.take_in(head, rest, transport, label.client, closing=self.closing)
+                found = await self._files.take_in(head, rest, transport, label, closing=self.closing)
             elif head.path == UPLOADS or head.method not in ("GET", "HEAD"):
                 found = _not_allowed(head, *(("POST",) if head.path == UPLOADS else ("GET", "HEAD")))
             else:

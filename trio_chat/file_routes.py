@@ -5,6 +5,7 @@ Owns who may upload, how much and how fast, and the answers. `trio_chat.front.bo
 has read the request's head and writes the answers.
 """
 
+import logging
 import re
 
 import msgspec
@@ -22,7 +23,10 @@ from .front.head import BadRequest, HeaderPairs, RequestHead, Response, text_res
 from .front.places import Places
 from .front.upgrade import Reject, UpgradeRequest, allow_origins
 from .metrics import Counts
+from .wire.connection import Label
 from .wire.transport import Transport
+
+access = logging.getLogger("trio_chat.access")
 
 UPLOADS = "/files"
 _FILE = re.compile(r"/files/([0-9a-f]{64})/([^/]+)")
@@ -76,7 +80,7 @@ class FileRoutes:
     # --- in --------------------------------------------------------------------------------------------
 
     async def take_in(
-        self, head: RequestHead, rest: bytes, transport: Transport, client: str, *, closing: bool
+        self, head: RequestHead, rest: bytes, transport: Transport, label: Label, *, closing: bool
     ) -> Response:
         """The answer to a POST of `UPLOADS`, whose body is read here; ``rest`` is what came with the head.
 
@@ -86,17 +90,19 @@ class FileRoutes:
             return _STOPPING
         if not self._config.max_file:
             raise BadRequest(403, "uploads are turned off (max_file)")
-        if self._guests.holder(_bearer(head)) is None:
+        user = self._guests.holder(_bearer(head))
+        if user is None:
             raise BadRequest(
                 401, "Authorization: Bearer and the session of a welcome", (("WWW-Authenticate", "Bearer"),)
             )
+        label.user = user.name
         try:
             name = file_name(head.query.get("name", ""))
         except ValueError as error:
             raise BadRequest(400, str(error)) from None
         size = announced_size(head)
         self._check_size(size or 1)
-        refusal = self._uploads.take(client, trio.current_time())
+        refusal = self._uploads.take(label.client, trio.current_time())
         if refusal is not None:
             return refusal.response()
         try:
@@ -106,9 +112,10 @@ class FileRoutes:
         except StoreFailed as error:
             return text_response(503, f"files can't be stored now: {error}", _RETRY)
         finally:
-            self._uploads.free(client)
+            self._uploads.free(label.client)
         self._counts.uploads += 1
         self._counts.uploaded_bytes += file.size
+        access.info("uploaded: %d bytes, %s", file.size, file.hash, extra=label.fields())
         headers = (("Content-Type", "application/json"), ("Location", file.url))
         return Response(201, headers, msgspec.json.encode(file) + b"\n")
 

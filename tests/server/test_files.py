@@ -3,6 +3,7 @@ failed."""
 
 import hashlib
 import json
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ import trio_chat
 from trio_chat.chat.schema import User
 from trio_chat.files import limits
 
-from .peers import Answer, answer_to, ask, connected, head, open_stream, read_all, serving, until
+from .peers import Answer, answer_to, ask, connected, head, lines, open_stream, read_all, serving, until
 
 HELLO = b"hello, " * 3
 
@@ -478,6 +479,17 @@ async def test_a_file_that_somebody_else_removed_is_404(tmp_path: Path) -> None:
         for found in (tmp_path / file["hash"][:2]).iterdir():
             found.unlink()
         assert [(await ask(server, file["url"])).status for _ in range(2)] == [404, 404]
+
+
+async def test_the_log_says_who_uploaded_what(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One line for each file that is taken in."""
+    caplog.set_level(logging.INFO, "trio_chat.access")
+    async with keeping(tmp_path) as server:
+        await upload(server, HELLO)
+        await upload(server, b"")
+    (line,) = lines(caplog, "uploaded")
+    assert line.getMessage() == f"uploaded: {len(HELLO)} bytes, {hashlib.sha256(HELLO).hexdigest()}"
+    assert (line.client, line.user, line.path) == ("127.0.0.1", "ann", "/files")
 
 
 async def test_metrics_count_files(tmp_path: Path) -> None:
