@@ -156,7 +156,8 @@ class Room(RoomRights):
         self.seq = inbox.start.seq
         """The last event that the iteration has handed out; with `epoch` the position to resume from."""
         self.signals = Signals(inbox, client._poke)
-        """Presence and typing, for a second iteration; the oldest are dropped when nobody reads them."""
+        """Presence, typing and what others have read, for a second iteration; the oldest are dropped when
+        nobody reads them."""
         self._client = client
         self._inbox = inbox
         self._topic: tuple[schema.Joined, str] | None = None
@@ -678,7 +679,7 @@ class Client:
     async def _dispatch(self, link: Link, op: object) -> None:
         if isinstance(op, schema.Reply):
             await self._take_reply(op)
-        elif isinstance(op, schema.Presence | schema.Count | schema.TypingSignal):
+        elif isinstance(op, Signal):
             room = self._rooms.get(op.room)
             if room is not None and room.live:
                 room.signal(op)

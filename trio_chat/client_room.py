@@ -204,7 +204,7 @@ class Inbox:
 
 
 class Signals:
-    """Presence and typing of a room: iterate it. Keeps the latest 100."""
+    """Presence, typing and what others have read: iterate it. Keeps the latest 100."""
 
     def __init__(self, inbox: Inbox, poke: Callable[[], None]) -> None:
         self._inbox = inbox

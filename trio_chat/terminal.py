@@ -41,6 +41,7 @@ from .client import (
 )
 from .client_link import parse_url
 from .terminal_editor import Editor, visible
+from .terminal_messages import Shown, marks
 
 HISTORY = 20
 """Past messages shown after joining a room."""
@@ -56,6 +57,11 @@ _HELP = """\
 /who           who is here
 /history [N]   N older messages (20)
 /upload FILE   send a file
+/edit TEXT     have your last message say TEXT
+/delete        delete your last message
+/react EMOJI   react to the last message
+/topic [TEXT]  what the room is about
+/search WORDS  messages with these words
 /quit          leave (Ctrl-D too)
 //TEXT         say a text that begins with a slash"""
 
@@ -279,6 +285,7 @@ class _Stay:
     scope: trio.CancelScope
     left: trio.Event = attrs.field(factory=trio.Event)
     oldest: int | None = None
+    shown: Shown = attrs.field(factory=Shown)
 
 
 class Conversation:
@@ -441,7 +448,13 @@ class Conversation:
         match event:
             case Message():
                 stay.oldest = stay.oldest or event.seq
+                stay.shown.add(event)
                 await self._screen.print(self._line(room, event))
+            case schema.Edited() | schema.Deleted() | schema.Reacted() | schema.Unreacted():
+                await self._note(f"{self._where(room)}{stay.shown.told(event)}")
+            case schema.TopicChanged():
+                did = f"says what this is about: {visible(event.text)}" if event.text else "has no topic now"
+                await self._note(f"{self._where(room)}{visible(event.user.name)} {did}")
             case Gap():
                 count = event.to - event.from_ + 1
                 await self._note(f"{self._where(room)}{count} events are no longer kept")
@@ -463,7 +476,7 @@ class Conversation:
         ]
         text = "\n    | ".join(visible(line.removesuffix("\r")) for line in lines)
         who = self._screen.tinted(message.user)
-        return f"{self._screen.dim(at)} {self._where(room)}{who}: {text}"
+        return f"{self._screen.dim(at)} {self._where(room)}{who}: {text}{self._screen.dim(marks(message))}"
 
     def _turn_to(self, name: str) -> None:
         self._current = name
@@ -493,7 +506,9 @@ class Conversation:
         command, _, rest = line[1:].partition(" ")
         known = {
             "help": self._help, "join": self._join, "leave": self._leave, "rooms": self._list_rooms,
-            "who": self._who, "history": self._history, "upload": self._upload, "quit": self._quit_command,
+            "who": self._who, "history": self._history, "upload": self._upload, "edit": self._edit,
+            "delete": self._delete, "react": self._react, "topic": self._topic, "search": self._search,
+            "quit": self._quit_command,
         }  # fmt: skip
         if command not in known:
             await self._note(f"there is no /{visible(command)}; /help lists what there is")
@@ -538,6 +553,60 @@ class Conversation:
             await self._note(f"not sent, you have left {room.name}")
         except Refused as error:
             self._fail(error)
+
+    async def _edit(self, text: str) -> None:
+        if (stay := await self._with_message(own=True)) is not None:
+            room, seq = stay
+            if text:
+                await room.edit(seq, text)
+            else:
+                await self._note("/edit TEXT")
+
+    async def _delete(self, _: str) -> None:
+        if (stay := await self._with_message(own=True)) is not None:
+            room, seq = stay
+            await room.delete(seq)
+
+    async def _react(self, emoji: str) -> None:
+        if (stay := await self._with_message(own=False)) is not None:
+            room, seq = stay
+            if emoji:
+                await room.react(seq, emoji)
+            else:
+                await self._note("/react EMOJI")
+
+    async def _with_message(self, *, own: bool) -> tuple[Room, int] | None:
+        """The room, and the last message in it, or the last of one's own."""
+        stay = self._stays.get(self._current or "")
+        if stay is None:
+            await self._note("you are in no room; /join ROOM")
+            return None
+        seq = stay.shown.last(self._client.user.id if own else None)
+        if seq is None:
+            await self._note("you have said nothing here yet" if own else "there is no message here yet")
+            return None
+        return stay.room, seq
+
+    async def _topic(self, text: str) -> None:
+        if self._room is None:
+            await self._note("you are in no room; /join ROOM")
+        elif text:
+            await self._room.set_topic(text)
+        else:
+            await self._note(visible(self._room.topic) or "this room has no topic")
+
+    async def _search(self, words: str) -> None:
+        if not words:
+            await self._note("/search WORDS")
+            return
+        found = await self._client.search(words)
+        for message in reversed(found.messages):
+            where = "" if message.room == self._current else f"[{visible(message.room)}] "
+            who = self._screen.tinted(message.user)
+            text = " ".join(message.text.split())
+            await self._screen.print(f"{where}{who}: {visible(text)}{self._screen.dim(marks(message))}")
+        more = ", and there are older ones" if found.next is not None else ""
+        await self._note(f"{len(found.messages)} found{more}")
 
     async def _help(self, _: str) -> None:
         await self._screen.print(_HELP)

@@ -10,7 +10,8 @@ import pytest
 import trio
 
 import trio_chat
-from trio_chat.client import CannotConnect, ChatError, Message, Refused, Room, open_client
+from trio_chat.chat.schema import ReadSignal
+from trio_chat.client import CannotConnect, ChatError, Found, Message, Refused, Room, open_client
 
 
 @asynccontextmanager
@@ -178,3 +179,48 @@ async def test_a_user_comes_back_as_the_same() -> None:
             assert client.user == user
             async with client.join("lobby", since=position[1], epoch=position[0]) as room:
                 assert await hear(room, 1) == [(2, "2")]
+
+
+async def test_what_is_done_to_messages() -> None:
+    """Edits, reactions, deletions, the topic, what is read and what is found: events, pages, and refusals."""
+    async with (
+        serving() as server,
+        open_client(server.url, "ann") as ann,
+        open_client(server.url, "bob") as bob,
+        ann.join("lobby") as here,
+        bob.join("lobby") as there,
+    ):
+        await here.say("helo")
+        assert await here.edit(1, "hello @bob") == 2
+        assert await there.react(1, "👋") == await there.react(1, "👋") == 3
+        assert await there.unreact(1, "👋") == 4
+        assert await there.react(1, "🎉") == 5
+        assert await there.set_topic("greetings") == 6
+        assert there.topic == ""
+        events = [await anext(there) for _ in range(6)]
+        assert [type(event).__name__ for event in events] == [
+            "Message", "Edited", "Reacted", "Unreacted", "Reacted", "TopicChanged",
+        ]  # fmt: skip
+        assert there.topic == "greetings"
+        page = await there.history()
+        (message,) = page.messages
+        assert (message.text, message.mentions, page.as_of) == ("hello @bob", [bob.user.id], 6)
+        assert isinstance(message.reactions, list)
+        assert [(each.emoji, each.me) for each in message.reactions] == [("🎉", True)]
+        assert (await bob.search("HELLO")).messages == page.messages
+        there.read(5)
+        while not isinstance(signal := await anext(here.signals), ReadSignal):
+            pass
+        assert (signal.user, signal.seq) == (bob.user, 5)
+        with pytest.raises(ChatError, match="only its author") as refused:
+            await there.edit(1, "x")
+        assert refused.value.code == "forbidden"
+        assert await here.delete(1) == 7
+        assert (await there.history()).messages[0].deleted
+        assert await here.search("hello") == Found([], None)
+        for n in range(3):
+            await here.say(f"apple {n}")
+        first = await here.search("apple", limit=2)
+        assert [len(first.messages), first.next is None] == [2, False]
+        rest = await here.search("apple", limit=2, before=first.next)
+        assert ([message.seq for message in rest.messages], rest.next) == ([8], None)
