@@ -119,7 +119,7 @@ class Signals:
         if room.count <= limits.MAX_READ_SIGNALS:
             for user_id, data in read.items():
                 signals[user_id] = signals.get(user_id, b"") + data
-            everybody = b"".join(signals.values())
+            everybody += b"".join(read.values())
         if not everybody:
             return
         for count, member in enumerate(list(room.members), 1):
