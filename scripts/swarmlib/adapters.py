@@ -5,6 +5,7 @@ of its protocol as a client needs that joins one room, sends texts of one size a
 """
 
 import json
+import secrets
 
 from swarmlib.frames import BINARY
 from swarmlib.protocol import Chat, Position, Protocol, Relay, Reply
@@ -153,7 +154,9 @@ class Xmpp(Protocol):
     def _join(self, client: int) -> bytes:
         room = self._room(self.settings.room_of(client))
         no_history = f'<x xmlns="{_MUC}"><history maxstanzas="0"/></x>'
-        return f'<presence xmlns="{_CLIENT}" to="{room}/n{client:05d}">{no_history}</presence>'.encode()
+        # A name of its own each time: the one of a connection that just ended may still be taken.
+        name = f"n{client:05d}-{secrets.token_hex(2)}"
+        return f'<presence xmlns="{_CLIENT}" to="{room}/{name}">{no_history}</presence>'.encode()
 
 
 def _string(data: bytes) -> bytes:

@@ -140,8 +140,6 @@ class Traffic:
         connection.state = State.READY
         if connection.kind == "half_open":
             pass  # what it would have seen is nobody's business
-        elif isinstance(connection.transcript, SenderTranscript):
-            connection.transcript.interrupt(self.findings)
         elif connection.transcript is not None:
             pass  # it goes on where it was
         elif self.settings.verify or connection.is_frozen:

@@ -33,6 +33,7 @@ from swarmlib.returning import Returns
 from swarmlib.sending import NEVER, make_schedule
 from swarmlib.settings import Settings
 from swarmlib.traffic import Traffic
+from swarmlib.verify import SenderTranscript
 
 TICK_S = 0.5
 _S = 1_000_000_000
@@ -401,6 +402,10 @@ class Worker:
 
     def _opened(self, connection: Connection, rest: bytes) -> None:
         self.connections[connection.fd] = connection
+        if isinstance(
+            connection.transcript, SenderTranscript
+        ):  # it comes back, and nobody tells it what it missed
+            connection.transcript.interrupt(self.traffic.findings)
         if connection.inflater is not None and connection.is_sender:
             connection.frames = DeflatingFrameMaker(connection.inflater.window_bits)
         seen = connection.seen

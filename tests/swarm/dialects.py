@@ -111,11 +111,12 @@ class Room:
                 if str(message).startswith("<open"):
                     answers.append(FEATURES[opened])
                     opened += 1
-                for answer in answers:
-                    await send(answer)
-                if joins:
+                if joins:  # first: deliveries may come before the answer
                     fault = self.fault if len(self.members) == VICTIM else "none"
                     self.members.append(Faulty(fault, send))
+                    await trio.lowlevel.checkpoint()
+                for answer in answers:
+                    await send(answer)
                 if shown is not None:
                     await self.show(shown)
         except ConnectionClosed:

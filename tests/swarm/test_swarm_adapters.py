@@ -34,6 +34,23 @@ async def test_verifying_finds_what_is_planted(dialect: str, fault: str) -> None
     assert result["latency_ms"]["count"] > 0
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_who_comes_back_where_nothing_is_resumed_is_not_said_to_have_missed_something(
+    dialect: str,
+) -> None:
+    """Also when deliveries come before the server says that it has joined."""
+    mix = "talker=3,lurker=2,storm=4,flapping=2,spammer=1"
+    times = ("--rate", "200", "--duration", "1", "--warmup", "0.2", "--storm", "0.5", "--flap", "0.5")
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(serve_dialect, dialect, "none")
+        status, result, errors = await swarm(
+            f"ws://127.0.0.1:{port}/", "--protocol", dialect, "--mix", mix, *times
+        )
+        nursery.cancel_scope.cancel()
+    assert status == 0, (result["findings"], result["errors"], errors)
+    assert result["returns"]["returned"] >= 4
+
+
 def settings(protocol: str, **more: object) -> Settings:
     """Of a run with that protocol."""
     given_ = {"clients": 9, "senders": 9, "room": "swarm-1"} | more
