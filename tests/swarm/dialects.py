@@ -71,6 +71,7 @@ def xmpp(message: Message) -> Heard:
     return [], False, f"<message from='r@c/n' type='groupchat'>{text[0]}</message>"
 
 
+LONGEST_S = 0.2
 DIALECTS: dict[str, Callable[[Message], Heard]] = {
     "socketio": socket_io,
     "mqtt": mqtt,
@@ -91,6 +92,9 @@ class Room:
         self.fault = fault
         self.members: list[Faulty] = []
         self.order = trio.StrictFIFOLock()
+        self.is_busy = False
+        self.next = trio.Event()
+        """Set when the next message was shown."""
 
     async def handle(self, request: WebSocketRequest) -> None:
         """Serve one client."""
@@ -114,7 +118,9 @@ class Room:
                 if joins:  # first: deliveries may come before the answer
                     fault = self.fault if len(self.members) == VICTIM else "none"
                     self.members.append(Faulty(fault, send))
-                    await trio.lowlevel.checkpoint()
+                    if self.is_busy:
+                        with trio.move_on_after(LONGEST_S):  # or nobody says anything any more
+                            await self.next.wait()
                 for answer in answers:
                     await send(answer)
                 if shown is not None:
@@ -127,6 +133,9 @@ class Room:
         async with self.order:
             for member in self.members:
                 await member.pass_on(message)
+            self.is_busy = True
+            self.next.set()
+            self.next = trio.Event()
 
 
 async def serve_dialect(dialect: str, fault: str, *, task_status: trio.TaskStatus[int]) -> None:
