@@ -11,11 +11,13 @@ read:       ways to fetch a page, in bare SQLite, called in a worker thread.
 big:        a log of a million events: each query, and how long commits take while checkpoints happen.
 trim:       a room of a million events is trimmed to 10,000 while 500 events a second are appended to it; in
             turns of half a second it is left alone, so that both are measured in the same minute.
+search:     how long the index of 200,000 messages takes, and searches then.
 """
 
 import argparse
 import functools
 import json
+import os
 import random
 import socket
 import sqlite3
@@ -23,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, closing
+from contextlib import AbstractAsyncContextManager, ExitStack, closing, suppress
 from itertools import chain, count, product
 from pathlib import Path
 from typing import cast
@@ -33,7 +35,7 @@ import trio
 from trio_chat.chat.policy import RoomPolicy
 from trio_chat.chat.retention import Retention
 from trio_chat.log import open_memory_log, open_sqlite_log, sqlite, sqlite_commit, sqlite_file
-from trio_chat.log.base import Append, Event, EventLog
+from trio_chat.log.base import Append, Event, EventLog, LogUnavailable
 
 BATCHES = (1, 16, 50, 200)
 RUNS = 300
@@ -375,6 +377,34 @@ def written_bytes() -> int:
     return int(next(line for line in lines if line.startswith("write_bytes")).split()[1])
 
 
+# --- search -------------------------------------------------------------------------------------------------
+
+
+async def search(directory: str, messages: int) -> None:
+    """How long the first search takes, which makes the index, and others then, in 20 rooms."""
+    chance = random.Random(1)
+    usual = ["lunch", "today", "meeting", "release", "the", "and", "is", "好", "你好", "世界", "服务器"]
+    words = usual * 20 + [f"w{chance.getrandbits(24):x}" for _ in range(5000)]
+    path = Path(tempfile.mkdtemp(dir=directory)) / "log.db"
+    async with open_sqlite_log(path, sync="normal") as log:
+        for _ in range(0, messages, 500):
+            texts = (" ".join(chance.choices(words, k=10)) for _ in range(500))
+            said = (f'"user":{{"id":"u","name":"ann"}},"text":"{text}"}}' for text in texts)
+            batch = [Append(f"r{chance.randrange(20)}", "message", each) for each in said]
+            await log.append(batch)
+        began, left = time.perf_counter(), True
+        while left:
+            with suppress(LogUnavailable):
+                left = bool((await log.search("nothing-has-this", 1)).found)
+        took = time.perf_counter() - began
+        index = os.path.getsize(f"{path}.search")  # noqa: ASYNC240
+        print(f"\nsearch: {messages} messages; the index is made in {took:.0f} s, {messages / took:.0f}/s,")
+        print(f"  {path.stat().st_size >> 20} MiB of log, {index >> 20} MiB of index; 50 messages, us:")
+        for text in ("lunch", "世界", "好", "e", words[-1], "lunch 世界", "nothing-has-this"):
+            times = await timed_calls(functools.partial(log.search, text, 50), busy=False, runs=30)
+            print(f"  {text:30} {micros(times)}", flush=True)
+
+
 def main() -> None:
     parts: dict[str, Callable[[str], None]] = {
         "statements": statements,
@@ -382,6 +412,7 @@ def main() -> None:
         "read": read,
         "big": lambda directory: trio.run(big, directory, 1_000_000),
         "trim": lambda directory: trio.run(trim, directory, 1_000_000),
+        "search": lambda directory: trio.run(search, directory, 200_000),
     }
     parser = argparse.ArgumentParser(description="Measure the event log.")
     parser.add_argument("part", nargs="*", help=", ".join(parts))

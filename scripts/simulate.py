@@ -31,7 +31,18 @@ from simulation.world import PEOPLE, STEPS, Report, simulate
 T = TypeVar("T")
 R = TypeVar("R")
 
-TOTALS = ("stored", "shown", "acked", "relayed", "lagged", "refused", "crashes", "restarts", "connections")
+TOTALS = (
+    "stored",
+    "shown",
+    "acked",
+    "relayed",
+    "changed",
+    "lagged",
+    "refused",
+    "crashes",
+    "restarts",
+    "connections",
+)
 TOLD = 12
 """What had happened before a failure: the last so many things."""
 

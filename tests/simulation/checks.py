@@ -9,17 +9,17 @@ from itertools import pairwise
 import attrs
 import msgspec
 
-from trio_chat.chat.schema import MessageBody
 from trio_chat.log.base import Event, EventLog
 from trio_chat.server import Server
 
 from .tasks import server_tasks
-from .transcript import Shown, Transcript
+from .transcript import Shown, Transcript, as_shown
 
 _ALWAYS = {
     "chat.hub.Hub.run": 1,
     "chat.hub.Hub._commit": 1,
     "chat.signals.Signals.run": 1,
+    "chat.markers.Markers.run": 1,
     "chat.turns.Turns.run": 1,
     "chat.retention.Retention.run": 1,
     "chat.accounts.Accounts.run": 1,
@@ -77,6 +77,17 @@ def left_in(server: Server, transcripts: Sequence[Transcript]) -> str | None:
 # --- afterwards ---------------------------------------------------------------------------------------
 
 
+@attrs.frozen
+class Page:
+    """A page of history: the messages' numbers; ``exact``: nothing was trimmed before it."""
+
+    room: str
+    way: str
+    beyond: int
+    seqs: list[int]
+    exact: bool
+
+
 @attrs.define
 class Stored:
     """All events that were ever stored, by room, in order; and where each text is."""
@@ -87,6 +98,8 @@ class Stored:
     first: dict[str, int] = attrs.Factory(dict)
     """The oldest that is kept."""
     places: dict[str, list[tuple[str, int]]] = attrs.Factory(dict)
+    messages: dict[str, list[int]] = attrs.Factory(dict)
+    """By room: which of the events are messages."""
     wrong: list[str] = attrs.Factory(list)
 
     def has(self, room: str, seq: int, shown: Shown) -> bool:
@@ -115,10 +128,25 @@ async def read(log: EventLog, rooms: Iterable[str], archive: Mapping[str, Mappin
             stored.wrong.append(f"time goes backwards in {room}")
         shown = stored.events[room] = []
         for seq, event in enumerate(events, 1):
-            body = msgspec.json.decode("{" + event.body, type=MessageBody)
-            shown.append((body.user.id, body.id if isinstance(body.id, str) else None, body.text))
-            stored.places.setdefault(body.text, []).append((room, seq))
+            body = msgspec.json.decode("{" + event.body)
+            shown.append(as_shown({"op": event.kind, **body}))
+            if event.kind == "message":
+                stored.messages.setdefault(room, []).append(seq)
+                stored.places.setdefault(body["text"], []).append((room, seq))
     return stored
+
+
+def page_of(stored: Stored, page: Page) -> str | None:
+    """What is wrong with a page of history; messages are left out of it at its far end only."""
+    if not page.seqs:
+        return None
+    low, high = page.seqs[0], page.seqs[-1]
+    if page.way == "after":
+        low = max(page.beyond + 1, stored.first[page.room]) if page.exact else low
+    elif page.way == "before":
+        high = page.beyond - 1
+    there = [seq for seq in stored.messages.get(page.room, []) if low <= seq <= high]
+    return None if there == page.seqs else f"a page of history had {page.seqs} of {page.room}, not {there}"
 
 
 def compare(transcript: Transcript, stored: Stored, known_seconds: float) -> Iterator[str]:

@@ -8,21 +8,25 @@ A `RelayUser` sends numbered messages to a relay room and sees to it that nobody
 import random
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from trio_chat import Gap, Message, open_client
 from trio_chat.chat.hub import Hub
 from trio_chat.chat.local import LocalRoom
-from trio_chat.chat.schema import User
+from trio_chat.chat.schema import Deleted, Edited, Reacted, Unreacted, User
 from trio_chat.client import Client, Room
 from trio_chat.log.base import LogUnavailable
 
 from .link import BINARY, LOST, TEXT, Gone, Link
 from .network import End, damage
-from .transcript import Transcript
+from .transcript import Transcript, as_shown
 
 if TYPE_CHECKING:
     from .world import World
+
+
+EVENTS = (Message, Edited, Deleted, Reacted, Unreacted)
 
 
 class Bot(Transcript):
@@ -50,11 +54,10 @@ class Bot(Transcript):
                         if isinstance(event, Gap):
                             self.gap(room, event.from_, event.to)
                             continue
-                        if not isinstance(event, Message):
+                        if not isinstance(event, EVENTS):
                             self.wrong(f"got {event}")
                             return
-                        id_ = event.id if isinstance(event.id, str) else None
-                        self.event(room, event.seq, (event.user.id, id_, event.text))
+                        self.event(room, event.seq, as_shown(msgspec.to_builtins(event)))
                         if self.rng.random() < 0.05 and not self.world.calm:
                             await trio.sleep(self.rng.random())
                     self._nap.cancel()
@@ -132,11 +135,10 @@ class LibraryUser(Transcript):
                     if isinstance(event, Gap):
                         self.gap(name, event.from_, event.to)
                         continue
-                    if not isinstance(event, Message):
+                    if not isinstance(event, EVENTS):
                         self.wrong(f"got {event} at {self.positions[name]}")
                         return
-                    id_ = event.id if isinstance(event.id, str) else None
-                    self.event(name, event.seq, (event.user.id, id_, event.text))
+                    self.event(name, event.seq, as_shown(msgspec.to_builtins(event)))
                     if self._slow and not self.world.calm:
                         await trio.sleep(self.rng.random() * 0.3)
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from .checks import Page
 from .climate import unix_time
 from .link import LOST, Gone, Link, StrictLink, decode
 from .network import End, damage
-from .transcript import Transcript
+from .transcript import CHANGES, Transcript, as_shown
 
 if TYPE_CHECKING:
     from .world import World
@@ -56,6 +57,7 @@ class Person(Transcript):
         self._asked: dict[str, int] = {}
         """Rooms that it has asked to join on this connection, and how many past messages it wants."""
         self._awake = trio.Event()
+        self._changes = 0
         self._rate = 0.0
         self._refused = False
         self._bye: Frame | None = None
@@ -205,7 +207,10 @@ class Person(Transcript):
         """One random thing that a client may do."""
         rng, room = self.rng, self.rng.choice(self.rooms)
         dice = rng.random()
-        if dice < 0.7:
+        if dice < 0.15:
+            if room in self.joined and self.user_id is not None:
+                await self._change(link, room)
+        elif dice < 0.7:
             if room in self.joined and self.user_id is not None:
                 await self._talk(link, room)
         elif dice < 0.75:
@@ -241,6 +246,19 @@ class Person(Transcript):
             await self._say(link, key, room, text)
             if spamming and self.rng.random() < 0.2:
                 await self._say(link, key, room, text)
+
+    async def _change(self, link: Link, room: str) -> None:
+        """Do something to a message that it has seen; whether it may, and whether it is stored, is open."""
+        seen = [seq for seq, (_, _, text) in self.seen[room].items() if not text.startswith(CHANGES)]
+        if seen:
+            self._changes += 1
+            op = self.rng.choice(("edit", "edit", "delete", "react", "react", "react", "unreact"))
+            fields: dict[str, object] = {"seq": self.rng.choice(seen[-20:])}
+            if op == "edit":
+                fields["text"] = f"{self.name} changes {self._changes}"
+            elif op != "delete":
+                fields["emoji"] = self.rng.choice("👍🎉")
+            await link.send(op=op, id=f"change {self._changes}", room=room, **fields)
 
     async def _look_back(self, link: Link, room: str) -> None:
         _, seq = self.positions[room]
@@ -290,13 +308,18 @@ class Person(Transcript):
 
     def _on_message(self, frame: Frame) -> None:
         room, seq = frame["room"], frame["seq"]
-        self.event(room, seq, (frame["user"]["id"], frame.get("id"), frame["text"]))
+        self.event(room, seq, as_shown(frame))
         link = self.link
         if self.kind in PROMPT and link is not None and link.end.incoming.fast and not link.tampered:
             late = unix_time() - frame["at"]
             trouble = max(self._since, self.world.lives.disk.trouble_at)
             if late > LATE_SECONDS and trouble + RECOVERY_SECONDS < trio.current_time() - late:
                 self.wrong(f"got {seq} of {room} {late:.1f} seconds late")
+
+    def _on_change(self, frame: Frame) -> None:
+        self.event(frame["room"], frame["seq"], as_shown(frame))
+
+    _on_edited = _on_deleted = _on_reacted = _on_unreacted = _on_change
 
     def _on_gap(self, frame: Frame) -> None:
         self.gap(frame["room"], frame["from"], frame["to"])
@@ -311,24 +334,26 @@ class Person(Transcript):
         room, messages = frame["room"], frame["messages"]
         _, way, beyond, limit = frame["re"].split()
         seqs = [message["seq"] for message in messages]
-        if seqs != list(range(seqs[0], seqs[0] + len(seqs)) if seqs else []) or len(seqs) > int(limit):
-            self.wrong(f"a page of history with holes, or too long: {frame['re']}, {seqs}")
+        if seqs != sorted(set(seqs)) or len(seqs) > int(limit):
+            self.wrong(f"a page of history out of order, or too long: {frame['re']}, {seqs}")
         exact = not self.world.climate.keep
-        if seqs and way == "after" and (seqs[0] <= int(beyond) or (exact and seqs[0] != int(beyond) + 1)):
-            self.wrong(f"not the page of history after {beyond}: {seqs}")
-        if seqs and way == "before" and seqs[-1] != int(beyond) - 1:
-            self.wrong(f"not the page of history before {beyond}: {seqs}")
+        self.world.pages.append(Page(room, way, int(beyond), seqs, exact))
         if exact and way != "after" and not frame["more"] and seqs and seqs[0] != 1:
             self.wrong(f"history ends at {seqs[0]} of {room}, they say")
         for message in messages:
-            shown = (message["user"]["id"], message.get("id"), message["text"])
-            self.world.in_history.append((room, message["seq"], shown))
+            if "edited_at" not in message and "deleted" not in message:
+                self.world.in_history.append((room, message["seq"], as_shown(message)))
 
     def _on_ack(self, frame: Frame) -> None:
+        if frame["re"].startswith("change "):
+            self.world.report.changed += 1
+            return
         self.acknowledged(frame["re"], frame["seq"])
 
     def _on_error(self, frame: Frame) -> None:
         re = frame.get("re", "")
+        if re.startswith("change ") and frame["code"] in ("forbidden", "not_found", "deleted"):
+            return
         if frame["code"] != "unavailable":
             self.wrong(f"an error: {frame}")
         self.world.report.refused += 1

@@ -49,6 +49,7 @@ def test_it_is_a_hard_world() -> None:
     assert sum(report.lagged for report in reports) > 20
     assert sum(report.refused for report in reports) > 100
     assert sum(report.relayed for report in reports) > 100
+    assert sum(report.changed for report in reports) > 20
     assert {1012, 4008, 4029} <= {code for report in reports for code in report.byes}
     story = "\n".join(line for report in reports for line in report.story)
     for fault in ("before", "after", "crash before", "crash within", "crash after"):

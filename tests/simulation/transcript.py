@@ -5,9 +5,19 @@ to be compared with the file is left to `simulation.checks`.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 Shown = tuple[str, str | None, str]
-"""An event as somebody was shown it: the user's id, the message's id, the text."""
+"""An event as somebody was shown it: the user's id, the request's id, the text, or what else it says."""
+CHANGES = ("edited", "deleted", "reacted", "unreacted")
+
+
+def as_shown(event: dict[str, Any]) -> Shown:
+    """An event of the wire, or of the log with its kind as ``op``."""
+    text = event.get("text", "")
+    if event["op"] != "message":
+        text = f"{event['op']} {event['target']} {text}{event.get('emoji', '')}"
+    return event["user"]["id"], event.get("id"), text
 
 
 class Transcript:

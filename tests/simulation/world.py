@@ -63,6 +63,8 @@ class Report:
     removed: int = 0
     lagged: int = 0
     refused: int = 0
+    changed: int = 0
+    """Edits, deletions and reactions that were acknowledged."""
     crashes: int = 0
     restarts: int = 0
     connections: int = 0
@@ -85,6 +87,7 @@ class World:
         """How much everybody does: a larger crowd is no louder, but each of its words reaches more."""
         self.calm = False
         self.in_history: list[tuple[str, int, Shown]] = []
+        self.pages: list[checks.Page] = []
         self.links: dict[Link, None] = {}
         """The open connections of those who speak WebSocket themselves."""
         self.nursery: trio.Nursery
@@ -284,6 +287,7 @@ class World:
         for room, seq, shown in self.in_history:
             if not stored.has(room, seq, shown):
                 wrong.append(f"a page of history had {seq} of {room}, which is not what is stored")
+        wrong += filter(None, (checks.page_of(stored, page) for page in self.pages))
         self._sum_up(stored)
 
     def _sum_up(self, stored: checks.Stored) -> None:
