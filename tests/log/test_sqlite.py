@@ -782,3 +782,23 @@ class Recorder:
 
     def execute(self, sql: str, values: object) -> None:
         self.statements.append(sql)
+
+
+async def test_a_page_has_no_hole_though_events_are_trimmed_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All chunks of a page see the same events."""
+    file = tmp_path / "log.db"
+    async with open_sqlite_log(file, sync="normal", runner=in_event_loop) as log:
+        await log.append([said() for _ in range(300)])
+        real = sqlite._decode_rows
+
+        def trim_between(found: str) -> list[tuple[int, int, str, str, int | None]]:
+            monkeypatch.setattr(sqlite, "_decode_rows", real)
+            with closing(sqlite3.connect(file)) as other, other:
+                other.execute("DELETE FROM events WHERE seq <= 200")
+            return real(found)
+
+        monkeypatch.setattr(sqlite, "_decode_rows", trim_between)
+        assert seqs(await log.read("lobby", 0, 300)) == list(range(1, 301))
+        assert seqs(await log.read("lobby", 0, 300)) == list(range(201, 301))

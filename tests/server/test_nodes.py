@@ -11,7 +11,9 @@ from chat.talk import Client, client
 from log.redis_server import BINARY, MISSING, RedisServer, running_redis
 
 from trio_chat.chat import elsewhere, limits
+from trio_chat.chat.schema import User
 from trio_chat.config import Config
+from trio_chat.front.upgrade import Accept, UpgradeRequest
 from trio_chat.log import redis_link, redis_rooms
 from trio_chat.testing import MemoryServer, open_memory_server
 
@@ -34,14 +36,14 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def nodes(*urls: str, **settings: Any) -> AsyncIterator[list[MemoryServer]]:
+async def nodes(*urls: str, upgrade: Any = None, **settings: Any) -> AsyncIterator[list[MemoryServer]]:
     """A server for each URL of a log."""
     with trio.fail_after(50):
         async with AsyncExitStack() as stack:
             opened = []
             for url in urls:
                 config = Config(**({"log": url, "rate": 0, "max_per_ip": 10_000} | settings))
-                opened.append(await stack.enter_async_context(open_memory_server(config)))
+                opened.append(await stack.enter_async_context(open_memory_server(config, upgrade=upgrade)))
             yield opened
 
 
@@ -201,6 +203,35 @@ async def test_members_in_process_go_on_after_a_loss(tmp_path: Path) -> None:
             async for event in bot:
                 if getattr(event, "text", "") == "anew":
                     break
+
+
+async def test_what_becomes_of_messages_and_rooms_crosses_nodes(url: str) -> None:
+    """Edits, reactions, deletions, topics and bans made on one node count on the other, in history too."""
+
+    async def by_query(request: UpgradeRequest) -> Accept:
+        return Accept(user=User(f"u-{request.query['as']}", request.query["as"]))
+
+    async with nodes(url, url, upgrade=by_query) as (one, two):
+        async with client(one, "/ws?as=ann") as ann, client(two, "/ws?as=bob") as bob:
+            assert (await ann.ask("create", room="plaza", kind="public"))["op"] != "error"
+            for person in (ann, bob):
+                await person.join("plaza")
+            first = await ann.say("one", "plaza")
+            assert (await ann.ask("edit", room="plaza", seq=first, text="two"))["op"] == "ack"
+            assert (await bob.ask("react", room="plaza", seq=first, emoji="👍"))["op"] == "ack"
+            assert (await ann.ask("topic", room="plaza", text="news"))["op"] == "ack"
+            assert (await bob.until("edited"))["text"] == "two"
+            assert (await ann.until("reacted"))["emoji"] == "👍"
+            assert (await bob.until("topic"))["text"] == "news"
+            assert two.hub.rooms["plaza"].state.topic == "news"
+            history = [await person.ask("history", room="plaza") for person in (ann, bob)]
+            for (message,) in (page["messages"] for page in history):
+                assert (message["text"], message["reactions"][0]["users"]) == ("two", ["u-bob"])
+            reply = await ann.ask("ban", room="plaza", user="u-bob")
+            assert reply["op"] == "ack", reply
+            assert (await bob.closed())[0] == 4503
+        async with client(two, "/ws?as=bob") as again:
+            assert (await again.ask("join", room="plaza"))["code"] == "banned"
 
 
 async def test_a_node_that_is_behind_looks_at_the_log(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -367,7 +367,10 @@ class SQLiteLog(SingleNode):
         if limit < 1 or kinds == []:
             return []
         select = _select_page(kinds if kinds is None else len(kinds), backward=backward)
-        with self._connection(self._readers, query_only=True) as connection:
+        with (
+            self._connection(self._readers, query_only=True) as connection,
+            _at_one_moment(connection, limit),
+        ):
             return page(
                 _fetch(connection, select, values, beyond, limit, backward=backward), limit, max_bytes
             )
@@ -375,7 +378,10 @@ class SQLiteLog(SingleNode):
     def _read_about(
         self, room: str, last: int, beyond: tuple[int, int], limit: int, max_bytes: int
     ) -> list[Event]:
-        with self._connection(self._readers, query_only=True) as connection:
+        with (
+            self._connection(self._readers, query_only=True) as connection,
+            _at_one_moment(connection, limit),
+        ):
             return page(_fetch_about(connection, room, last, beyond, limit), limit, max_bytes)
 
     def _searching(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -413,6 +419,17 @@ class SQLiteLog(SingleNode):
     def _list_rooms_of(self, user: str, limit: int) -> list[Listed]:
         with self._connection(self._readers, query_only=True) as connection:
             return sqlite_rooms.list_rooms_of(connection, user, limit, self._known)
+
+
+@contextmanager
+def _at_one_moment(connection: sqlite3.Connection, limit: int) -> Iterator[None]:
+    """Have the chunks of one page see the same events: a trim between them would leave a hole."""
+    if limit <= MAX_CHUNK:
+        yield
+        return
+    connection.execute("BEGIN")
+    yield  # what fails here closes the connection, which ends the transaction
+    connection.execute("COMMIT")
 
 
 def _fetch(
