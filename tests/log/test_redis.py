@@ -192,6 +192,24 @@ async def test_a_node_that_was_taken_for_dead_announces_again(
         await heard.until("announced", "lobby")
 
 
+async def test_a_node_that_was_removed_by_mistake_announces_again(url: str) -> None:
+    """Somebody took it for dead when it had just come back."""
+    async with nodes(url) as ((one, heard), (two, _)):
+        await one.follow("lobby")
+        await two.follow("lobby")
+        two.announce("lobby", b"ann")
+        await heard.until("announced", "lobby")
+        (node,) = one.announced("lobby")
+        heard.heard.clear()
+        followed = one._rooms.get("lobby")
+        assert followed is not None
+        one._rooms._remove(followed, node)
+        await heard.until("announced", "lobby")
+        async with open_redis_log(url) as third:
+            await third.follow("lobby")
+            assert list(third.announced("lobby").values()) == [b"ann"]
+
+
 # --- failures -------------------------------------------------------------------------------------------
 
 

@@ -227,6 +227,7 @@ async def test_what_becomes_of_messages_and_rooms_crosses_nodes(url: str) -> Non
             history = [await person.ask("history", room="plaza") for person in (ann, bob)]
             for (message,) in (page["messages"] for page in history):
                 assert (message["text"], message["reactions"][0]["users"]) == ("two", ["u-bob"])
+            await until(lambda: one.hub.rooms["plaza"].count == 2)
             reply = await ann.ask("ban", room="plaza", user="u-bob")
             assert reply["op"] == "ack", reply
             assert (await bob.closed())[0] == 4503

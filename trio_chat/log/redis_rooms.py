@@ -150,6 +150,9 @@ class Rooms:
                 self.suspect([followed.name])
             case [scripts.NOTICE_SIGNAL, bytes(data)]:
                 follower.signalled(followed.name, data)
+            case [scripts.NOTICE_REMOVED, str(removed)]:
+                if removed == self.node and followed.own:
+                    self._announce(followed)
             case [scripts.NOTICE_ANNOUNCED, bytes(data)]:
                 self._alive.add(node)
                 if data:
@@ -196,7 +199,13 @@ class Rooms:
                 if before.get(node) != followed.announced.get(node):
                     self._follower.announced(followed.name, node)
         for node in announced.keys() - followed.announced.keys():
-            self.link.send("HDEL", scripts.nodes_key(followed.name), node)
+            self._remove(followed, node)
+
+    def _remove(self, followed: Followed, node: str) -> None:
+        """Remove what a dead node has announced. One that has come back just now hears of it, and repeats
+        it."""
+        self.link.send("HDEL", scripts.nodes_key(followed.name), node)
+        self._publish(followed.channel, [scripts.NOTICE_REMOVED, node])
 
     async def _check_nodes(self, nodes: Iterable[str]) -> None:
         """Find out which of ``nodes`` live."""
@@ -298,7 +307,7 @@ class Rooms:
         for followed in list(self._followed.values()):
             for node in followed.announced.keys() - self._alive:
                 del followed.announced[node]
-                self.link.send("HDEL", scripts.nodes_key(followed.name), node)
+                self._remove(followed, node)
                 if self._follower is not None:
                     self._follower.announced(followed.name, node)
 

@@ -43,6 +43,9 @@ NOTICE_SIGNAL: Final = 4
 NOTICE_ANNOUNCED: Final = 5
 """Bytes; none: the node has nothing to announce of the room any more."""
 
+NOTICE_REMOVED: Final = 6
+"""A node, whose announcement was removed because it seemed to be dead."""
+
 MAX_SCANNED: Final = 2000
 """Entries that one call of `READ` looks at: some 2 ms of Redis, in which nobody else is served."""
 
