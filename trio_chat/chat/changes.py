@@ -101,7 +101,7 @@ class Changes:
         return found
 
     def _may_name_all(self, room: Room, by: Author) -> bool:
-        if room.state.sort == "open" and len(room.users) > MENTION_ALL_USERS:
+        if room.state.sort == "open" and room.count > MENTION_ALL_USERS:
             return False
         return room.state.why_not("mention_all", by.user.id, self._clock(), admin=by.admin) is None
 
