@@ -94,6 +94,7 @@ class ServerCollector(Collector):
             yield GaugeMetricFamily(name, text, value=value)
         for name, text, value in (
             ("trio_chat_events", "Events stored.", hub.events),
+            ("trio_chat_events_elsewhere", "Events that other nodes have stored.", hub.elsewhere.events),
             ("trio_chat_commits", "Commits of the log.", hub.commits),
             ("trio_chat_trimmed", "Old events removed.", hub.retention.events if hub.retention else 0),
             ("trio_chat_deliveries", "Events handed to members.", hub.fan_out.deliveries),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trustme
 
 from log.redis_server import BINARY, MISSING, RedisServer, free_port, running_redis
 from trio_chat.log import open_log, redis_link, redis_rooms, redis_scripts
@@ -65,6 +66,50 @@ async def test_what_leaves_the_block_is_not_wrapped(url: str) -> None:
     with pytest.raises(ZeroDivisionError):
         async with open_redis_log(url):
             raise ZeroDivisionError
+
+
+async def test_a_password_is_needed_and_not_shown(tmp_path: Path) -> None:
+    """Without it, or with a wrong one, the line says so and not what it was."""
+    with running_redis(tmp_path / "redis") as server:
+        server.ask("CONFIG", "SET", "requirepass", "pass/word")
+        where = server.url.removeprefix("redis://")
+        async with open_redis_log(f"redis://:pass%2Fword@{where}") as log:
+            assert (await log.append([said()]))[0].seq == 1
+        for url in (server.url, f"redis://:wrong@{where}"):
+            with pytest.raises(LogError, match=f"^Redis at {where}: ") as caught:
+                async with open_redis_log(url):
+                    raise AssertionError
+            assert "wrong@" not in str(caught.value)
+            assert "\n" not in str(caught.value)
+
+
+async def test_tls_verifies_the_certificate(tmp_path: Path) -> None:
+    """With the right authority it works, with none or another one it doesn't."""
+    authority, other, port = trustme.CA(), trustme.CA(), free_port()
+    certificate = authority.issue_cert("127.0.0.1")
+    for name, blob in (
+        ("ca", authority.cert_pem),
+        ("other", other.cert_pem),
+        ("key", certificate.private_key_pem),
+        ("cert", certificate.cert_chain_pems[0]),
+    ):
+        blob.write_to_path(tmp_path / name)
+    options = (
+        "--tls-port",
+        str(port),
+        "--tls-auth-clients",
+        "no",
+        "--tls-ca-cert-file",
+        str(tmp_path / "ca"),
+    )
+    options += ("--tls-cert-file", str(tmp_path / "cert"), "--tls-key-file", str(tmp_path / "key"))
+    with running_redis(tmp_path / "redis", *options):
+        async with open_redis_log(f"rediss://127.0.0.1:{port}/0?ca={tmp_path}/ca") as log:
+            assert (await log.append([said()]))[0].seq == 1
+        for url in (f"rediss://127.0.0.1:{port}", f"rediss://127.0.0.1:{port}?ca={tmp_path}/other"):
+            with pytest.raises(LogError, match=r"^Redis at 127\.0\.0\.1:\d+: .*certificate verify failed"):
+                async with open_redis_log(url):
+                    raise AssertionError
 
 
 async def test_databases_are_apart(url: str) -> None:

@@ -308,6 +308,10 @@ def reason(error: BaseException) -> str:
         return f"it refuses us: {text}"
     if "maxmemory" in text:
         return "it is full (maxmemory)"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or text}"
     if isinstance(error, OSError):
         return (os.strerror(error.errno) if error.errno else text or type(error).__name__).lower()
     if isinstance(error, _GONE):
