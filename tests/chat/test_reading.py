@@ -104,6 +104,37 @@ async def test_a_wrong_search_is_refused(
         assert words in reply["message"]
 
 
+async def test_a_member_in_process_reads_too(autojump_clock: MockClock) -> None:
+    """Pages, searches and its mark are those of a client."""
+    async with talking() as server, clients(server, "ann") as (ann,), server.hub.join("lobby") as bot:
+        for n in range(3):
+            await bot.say(f"apple {n}")
+        await bot.edit(2, "pear")
+        page = await bot.history(limit=2)
+        assert ([message.text for message in page.messages], page.more, page.as_of) == (
+            ["pear", "apple 2"],
+            True,
+            4,
+        )
+        assert [message.seq for message in (await bot.history(after=0, limit=1)).messages] == [1]
+        first = await bot.search("apple", limit=1)
+        assert first.next is not None
+        rest = await bot.search("apple", before=first.next)
+        assert sorted(message.text for message in first.messages + rest.messages) == ["apple 0", "apple 2"]
+        assert rest.next is None
+        for call, words in (
+            (bot.history(before=1, after=1), "after: "), (bot.history(limit=0), "limit: "),
+            (bot.search(" "), "text: "), (bot.search("x", before="?"), "before: "),
+        ):  # fmt: skip
+            with pytest.raises(ValueError, match=words):
+                await call
+        await ann.quiet()
+        bot.read(99)
+        assert [frame["seq"] for frame in await ann.quiet() if frame["op"] == "read"] == [4]
+        await trio.sleep(2)
+        assert await server.hub.log.marks(bot.user.id) == {"lobby": 4}
+
+
 # --- reading --------------------------------------------------------------------------------------------
 
 

@@ -15,16 +15,15 @@ from msgspec import UNSET, UnsetType
 
 from ..log.base import Append, Appended, LogUnavailable
 from ..wire.frames import payload_of
-from . import rules, schema
+from . import local_reading, rules, schema
 from .attachments import look_up
-from .changes import Author, Changes
-from .decisions import Decisions
+from .changes import Author
+from .local_reading import LocalReading
 from .pending import Pending
 from .people import People
 from .refusal import Refusal
 from .room import Member, Room
 from .schema import User
-from .signals import Signals
 
 T = TypeVar("T")
 R = TypeVar("R", bound=schema.Request)
@@ -34,17 +33,11 @@ def _given(value: T | None) -> T | UnsetType:
     return UNSET if value is None else value
 
 
-class Hub(Protocol):
+class Hub(local_reading.Hub, Protocol):
     """What an in-process member needs of the hub, which makes it."""
 
     @property
     def ended(self) -> bool: ...
-    @property
-    def signals(self) -> Signals: ...
-    @property
-    def changes(self) -> Changes: ...
-    @property
-    def decisions(self) -> Decisions: ...
     @property
     def people(self) -> People: ...
     def wake(self, room: Room) -> None: ...
@@ -72,9 +65,11 @@ class _NoOutbox:
         pass
 
 
-class LocalRoom:
+class LocalRoom(LocalReading):
     """A room as its in-process member sees it. Iterating yields every event after the position it joined
     at."""
+
+    _hub: Hub
 
     def __init__(self, hub: Hub, member: Member, author: Author) -> None:
         self._hub = hub

@@ -22,7 +22,7 @@ from ..config import Config
 from ..log.base import Append, Appended, LogUnavailable
 from ..wire.connection import Connection
 from ..wire.frames import TEXT, Message, compressed
-from . import limits, membership, messages, reading, rules, schema, searching
+from . import limits, membership, messages, reading, rules, schema
 from .accounts import Accounts
 from .attachments import look_up
 from .changes import Author
@@ -523,7 +523,6 @@ OPERATIONS: Operations = {
     **membership.OPERATIONS,
     **messages.OPERATIONS,
     **reading.OPERATIONS,
-    **searching.OPERATIONS,
 }
 
 
