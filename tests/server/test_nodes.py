@@ -265,3 +265,39 @@ async def test_events_that_never_came_are_read_from_the_log(
             patch.setattr(two.hub.elsewhere, "grown", real)
         await ann.say("seen")
         assert await bob.texts(2) == [(1, "lost"), (2, "seen")]
+
+
+async def test_a_room_is_governed_from_any_node(url: str) -> None:
+    """A private room, its members and what becomes of them are the same on each; whoever is banned on one is
+    put out on the other, and so is who was in the room before it was made private."""
+
+    async def by_query(request: UpgradeRequest) -> Accept:
+        return Accept(user=User(f"u-{request.query['as']}", request.query["as"]))
+
+    async with (
+        nodes(url, url, upgrade=by_query, admin=("u-root",)) as (one, two),
+        client(one, "/ws?as=ann") as ann,
+        client(two, "/ws?as=bob") as bob,
+        client(two, "/ws?as=eve") as eve,
+    ):
+        for each in (ann, bob, eve):
+            await each.join("lobby")
+        await eve.join("den")
+        assert (await ann.ask("create", room="den", kind="private"))["op"] == "ack"
+        assert (await eve.until("left"))["room"] == "den"
+        await ann.join("den")
+        await until(lambda: len(one.hub.rooms["lobby"].users) == 3)
+        assert (await ann.ask("invite", room="den", user="u-bob"))["op"] == "ack"
+        assert (await bob.join("den"))["role"] == "member"
+        assert [info["room"] for info in (await bob.ask("rooms"))["rooms"]] == ["den", "lobby"]
+        assert [info["room"] for info in (await eve.ask("rooms"))["rooms"]] == ["lobby"]
+        assert (await eve.ask("join", room="den"))["code"] == "private"
+        assert (await ann.ask("role", room="den", user="u-bob", role="moderator"))["op"] == "ack"
+        await bob.until("member")
+        link = (await bob.ask("invite", room="den", link=True))["token"]
+        await ann.ask("ban", room="den", user="u-bob", reason="noise")
+        assert (await bob.until("left"))["reason"] == "ann has banned you: noise"
+        assert (await bob.ask("join", room="den"))["code"] == "banned"
+        assert (await eve.ask("join", room="den", invitation=link))["code"] == "private"
+        direct = await eve.ask("direct", user="u-ann")
+        assert (await ann.ask("direct", user="u-eve"))["room"] == direct["room"]

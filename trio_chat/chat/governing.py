@@ -12,7 +12,7 @@ import base64
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -56,10 +56,13 @@ def is_direct_name(name: str) -> bool:
 
 
 class Governing:
-    """See the module. ``clock`` gives Unix time in seconds."""
+    """See the module. ``clock`` gives Unix time in seconds; ``rooms`` are those in memory."""
 
-    def __init__(self, log: EventLog, people: People, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, log: EventLog, people: People, clock: Callable[[], float], rooms: Mapping[str, Room]
+    ) -> None:
         self._log = log
+        self._rooms = rooms
         self._people = people
         self._clock = clock
         self._asked: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -92,7 +95,7 @@ class Governing:
         """The room of two; if it is there already, its first event."""
         if room.head:
             return Appended(1, 0, duplicate=True)
-        other = self._people.seen(request.user)
+        other = self._present(request.user)
         if other is None:
             raise _nobody()
         body = control.CreatedBody(user=by.user, id=request.id, kind="direct", members=[by.user, other])
@@ -268,15 +271,19 @@ class Governing:
     def _until(self, seconds: float | UnsetType) -> float | UnsetType:
         return UNSET if isinstance(seconds, UnsetType) else round(self._clock() + seconds, 3)
 
+    def _present(self, user_id: str) -> User | None:
+        """Who has this id, if they are here or were lately, or are in some room on another node."""
+        if (user := self._people.seen(user_id)) is not None:
+            return user
+        return next((room.users[user_id][0] for room in self._rooms.values() if user_id in room.users), None)
+
     async def _find(self, room: Room, user_id: str) -> User:
         """Who has this id: somebody with a role or a ban here, somebody present, or who spoke here lately."""
         if (entry := room.state.entries.get(user_id)) is not None:
             return entry.user
         if (ban := room.state.bans.get(user_id)) is not None:
             return ban.user
-        if user_id in room.users:
-            return room.users[user_id][0]
-        if (user := self._people.seen(user_id)) is not None:
+        if (user := self._present(user_id)) is not None:
             return user
         events = await self._log.read_before(
             room.name, room.head + 1, limits.PAGE_EVENTS, max_bytes=limits.PAGE_BYTES, kinds=("message",)

@@ -79,11 +79,11 @@ class Hub:
         self.guests = Guests(log.secret, self.rng, clock)
         self._policy_of = policy_of or (lambda name: RoomPolicy())
         self.retention = Retention(log, policy_of, clock, self.trimmed) if policy_of is not None else None
-        self.decisions = Decisions(self, Governing(log, self.people, clock))
+        self.rooms: dict[str, Room] = {}
+        self.decisions = Decisions(self, Governing(log, self.people, clock, self.rooms))
         self.changes = Changes(log, self.guests, clock, files)
         self.markers = Markers(log)
         self.fan_out = FanOut(self._turns, self.page_bytes, self.release)
-        self.rooms: dict[str, Room] = {}
         self.commits = 0
         self.events = 0
         self.log_failing = False
