@@ -235,3 +235,25 @@ async def test_who_is_not_in_the_room_reads_nothing(autojump_clock: MockClock) -
     """The only answer that there is."""
     async with talking() as server, client(server) as ann:
         assert (await ann.ask("read", room="lobby", seq=1))["code"] == "not_joined"
+
+
+async def test_who_is_away_says_so(autojump_clock: MockClock) -> None:
+    """The others are told once, and when it ends: by the user, or with the last connection."""
+    async with talking() as server, clients(server, "ann", "bob") as (ann, bob):
+        session = (await bob.ask("hello"))["session"]
+        for away, told in ((True, [True]), (True, []), (False, [None])):
+            await bob.send("away", away=away)
+            assert [frame.get("away") for frame in await ann.quiet() if frame["op"] == "presence"] == told
+        await bob.send("away", away=True)
+        async with client(server) as other:
+            await other.ask("hello", resume=session)
+            await other.join()
+            assert (await other.ask("who", room="lobby"))["away"] == [
+                (await other.ask("hello"))["user"]["id"]
+            ]
+        await bob.websocket.aclose()
+        await ann.quiet()
+        async with client(server) as again:
+            await again.ask("hello", resume=session)
+            await again.join()
+            assert "away" not in await again.ask("who", room="lobby")

@@ -4,8 +4,10 @@ import pytest
 
 from trio_chat.chat import rules, schema
 
-OPS = "op: one of ask, ban, create, delete, direct, edit, hello, history, invite, join, kick, leave, mute, "
-OPS += "ping, react, read, role, rooms, say, search, settings, topic, typing, unban, unmute, unreact, who"
+OPS = "op: one of ask, away, ban, create, delete, direct, edit, hello, history, invite, join, kick, leave, "
+OPS += (
+    "mute, ping, react, read, role, rooms, say, search, settings, topic, typing, unban, unmute, unreact, who"
+)
 HALF = "not text: {} is half of a character, without its other half"
 SAID = [
     (b"", "not a JSON object: Input data was truncated"),

@@ -213,6 +213,7 @@ SERVER_OPS: list[ServerOp] = [
     schema.DirectRoom(re="1", room="dm-a", with_=ANN),
     schema.InvitationLink(re="1", room="a", token="t", expires_at=9),
     schema.Presence(room="a", user=ANN, online=True),
+    schema.Presence(room="a", user=ANN, online=True, away=True),
     schema.Count(room="a", count=101),
     schema.TypingSignal(room="a", user=ANN),
     schema.Lagging(room="a", seq=5),

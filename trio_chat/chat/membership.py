@@ -127,7 +127,13 @@ def who(asker: Asker, request: schema.Who) -> None:
         if at_least(role, "moderator"):
             roles[user.id] = role
     answer = schema.Members(
-        re=request.id, room=room.name, members=here, count=room.count, roles=roles, absent=absent
+        re=request.id,
+        room=room.name,
+        members=here,
+        count=room.count,
+        roles=roles,
+        absent=absent,
+        away=[user.id for user in here if hub.people.is_away(user.id)],
     )
     if state.why_not("ban", by.user.id, now, admin=by.admin) is None:
         banned = [ban.user for each, ban in state.bans.items() if state.banned(each, now)]

@@ -71,6 +71,13 @@ def typing(asker: Asker, request: schema.Typing) -> None:
     asker.hub.signals.tell_typing(asker.member(request.room).room, asker.user)
 
 
+def away(asker: Asker, request: schema.Away) -> None:
+    """Let the others know that the user is away, or is back."""
+    if asker.hub.people.set_away(asker.user.id, away=request.away):
+        for room in asker.rooms:
+            asker.hub.signals.tell_presence(room, asker.user, online=True)
+
+
 def read(asker: Asker, request: schema.Read) -> None:
     """Note how far the user has read."""
     room, user = asker.member(request.room).room, asker.user
@@ -87,5 +94,6 @@ OPERATIONS: Operations = {
     schema.Unreact: Waiting(unreact),
     schema.Topic: AtOnce(topic, appends=True),
     schema.Typing: AtOnce(typing),
+    schema.Away: AtOnce(away),
     schema.Read: AtOnce(read),
 }

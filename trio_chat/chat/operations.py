@@ -14,7 +14,7 @@ from ..log.base import Append
 from . import schema
 from .changes import Author
 from .hub import Hub
-from .room import Member
+from .room import Member, Room
 from .schema import User
 
 
@@ -30,6 +30,11 @@ class Asker(Protocol):
     @property
     def author(self) -> Author:
         """As whom it does what it asks for."""
+        ...
+
+    @property
+    def rooms(self) -> list[Room]:
+        """The rooms that it has joined."""
         ...
 
     def member(self, room: str) -> Member:

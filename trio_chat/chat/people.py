@@ -36,6 +36,7 @@ class People:
     def __init__(self, admins: frozenset[str] = frozenset()) -> None:
         self._admins = admins
         self._places: dict[str, list[Place]] = {}
+        self._away: set[str] = set()
         self._seen: OrderedDict[str, User] = OrderedDict()
 
     def came(self, user: User, place: Place) -> None:
@@ -52,6 +53,21 @@ class People:
         places.remove(place)
         if not places:
             del self._places[user_id]
+            self._away.discard(user_id)
+
+    def set_away(self, user_id: str, *, away: bool) -> bool:
+        """The user, who is here, says whether they are away; returns whether that is new."""
+        if away == (user_id in self._away):
+            return False
+        if away:
+            self._away.add(user_id)
+        else:
+            self._away.discard(user_id)
+        return True
+
+    def is_away(self, user_id: str) -> bool:
+        """Whether the user has said so."""
+        return user_id in self._away
 
     def places(self, user_id: str) -> list[Place]:
         """Where the user is now."""

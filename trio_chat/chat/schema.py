@@ -172,6 +172,12 @@ class Search(Request, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=MAX_FOUND)] = DEFAULT_FOUND
 
 
+class Away(Request, kw_only=True):
+    """Say that this user is away, or is not; nothing comes back."""
+
+    away: bool
+
+
 class Read(Request, kw_only=True):
     """Everything in ``room`` up to ``seq`` is read; nothing comes back."""
 
@@ -280,8 +286,8 @@ class Ping(Request):
 
 
 ClientOp = (
-    Hello | Join | Leave | Say | Edit | Delete | React | Unreact | Topic | Typing | Read | History | Search
-    | Who | Rooms | Create | Direct | Invite | Ask | ChangeRole | Kick | Ban | Unban | Mute | Unmute
+    Hello | Join | Leave | Say | Edit | Delete | React | Unreact | Topic | Typing | Away | Read | History
+    | Search | Who | Rooms | Create | Direct | Invite | Ask | ChangeRole | Kick | Ban | Unban | Mute | Unmute
     | ChangeSettings | Ping
 )  # fmt: skip
 
@@ -398,7 +404,8 @@ class Members(Reply, kw_only=True):
     """Who is in the room: at most 1,000 users; ``count`` counts all.
 
     ``absent``: who has a role of their own and is not there. ``roles``: by user id, of those of either who
-    are more than a member. For those who may ban and mute: who is ``banned``, and who ``muted`` (ids).
+    are more than a member; ``away``: ids of those who say that they are. For those who may ban and mute: who
+    is ``banned``, and who ``muted`` (ids).
     """
 
     room: str
@@ -408,6 +415,7 @@ class Members(Reply, kw_only=True):
     absent: list[User] = []
     banned: list[User] = []
     muted: list[str] = []
+    away: list[str] = []
 
 
 class RoomInfo(Struct, omit_defaults=True):
@@ -658,6 +666,7 @@ class Presence(Op, kw_only=True):
     room: str
     user: User
     online: bool
+    away: bool = False
 
 
 class Count(Op, kw_only=True):

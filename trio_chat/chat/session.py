@@ -306,6 +306,10 @@ class Session:
     def admin(self) -> bool:
         return self._author.admin
 
+    @property
+    def rooms(self) -> list[Room]:
+        return [member.room for member in self._members.values()]
+
     def member(self, room: str) -> Member:
         member = self._members.get(room)
         if member is None:

@@ -110,7 +110,8 @@ class Signals:
                 everybody = text_frame(encode(Count(room=room.name, count=room.count)))
         else:
             for user, online in (changes or {}).values():
-                signal = Presence(room=room.name, user=user, online=online)
+                away = online and self._people.is_away(user.id)
+                signal = Presence(room=room.name, user=user, online=online, away=away)
                 signals[user.id] = text_frame(encode(signal))
             for user in typing.values():
                 data = text_frame(encode(TypingSignal(room=room.name, user=user)))
