@@ -218,20 +218,26 @@ class Hub:
         if not events:
             return
         counted = events[0].seq == room.head + 1 and not room.state_is_behind
+        uncounted = False
         for event in events:
             if event.kind == "message":
                 opening.remember(room, event)
-            elif event.kind in control.KINDS and counted:
-                self._fold(room, event)
-        self._publish(room, events[0].seq, [room.encode_event(event) for event in events])
-        if not counted and room.head >= events[-1].seq:
-            self._read_state(room)
+            elif event.kind in control.KINDS:
+                uncounted = not counted
+                if counted:
+                    self._fold(room, event)
+        self._publish(room, events[0].seq, [room.encode_event(event) for event in events], uncounted)
 
-    def _publish(self, room: Room, first: int, frames: list[bytes]) -> None:
-        """Hand committed events to a room, whatever of them it has already and whatever is missing before."""
+    def _publish(self, room: Room, first: int, frames: list[bytes], uncounted: bool) -> None:
+        """Hand committed events to a room, whatever of them it has already and whatever is missing before.
+
+        ``uncounted``: a control event among them has not changed the state yet.
+        """
         hole = first > room.head + 1
+        room.uncounted |= uncounted
         if room.take(first, frames, may_wait=self.log.shared):
-            if hole or room.head >= first + len(frames):  # some that had come early were published too
+            # Only if it must be, because that looks through all messages since the last control event.
+            if hole or (room.uncounted and not room.has_hole):
                 self._read_state(room)
             self.fan_out.deliver(room)
             self.wake(room)
@@ -242,6 +248,7 @@ class Hub:
         """Have the state brought to the head from the log: something before it was not seen here."""
         if not room.state_is_behind and self._nursery is not None:
             room.state_is_behind = True
+            room.uncounted = False
             room.pins += 1
             self._nursery.start_soon(self._fold_to_head, room)
 
@@ -392,9 +399,7 @@ class Hub:
         writes = 0
         for room, run in runs.items():
             self.events += len(run)
-            self._publish(room, run[0][0], [data for _, data in run])
-            if room in uncounted and room.head >= run[-1][0]:
-                self._read_state(room)
+            self._publish(room, run[0][0], [data for _, data in run], room in uncounted)
             writes += len(room.members)
             if writes > 500:
                 writes = 0

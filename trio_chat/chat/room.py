@@ -114,6 +114,8 @@ class Room:
         """In slow mode: when each user has said something last (Unix seconds), and with which ``id``."""
         self.state_is_behind = False
         """Events before the head are not counted in ``state`` yet: it is being read up to there."""
+        self.uncounted = False
+        """A control event has come that ``state`` doesn't count, and nobody reads it yet."""
         self.members: dict[Member, None] = {}
         self.full: dict[Member, None] = {}
         """The members that senders have to wait for."""
