@@ -153,6 +153,30 @@ class Person:
         self.page.locator("#write").fill(text)
         self.page.locator("#write").press("Enter")
 
+    def choose(self, option: str) -> None:
+        """Choose a language or an appearance in the settings."""
+        self.page.locator(".self .icon-button").click()
+        self.page.get_by_role("radio", name=option).check()
+        self.page.keyboard.press("Escape")
+
+    def rename(self, name: str) -> None:
+        """Take another name, on the first screen."""
+        self.page.locator(".self .icon-button").click()
+        self.page.get_by_role("button", name="Change name").click()
+        self.page.locator("#name").fill(name)
+        self.page.locator("#name").press("Enter")
+        self.online()
+
+    def go(self, room: str) -> None:
+        """Look at another room, by its name in the list."""
+        self.page.locator(f".room-line:has(.room-name:text-is('{room}')) a").click()
+        expect(self.page.locator("h1")).to_have_text(re.compile(f"^#?{re.escape(room)}$"))
+
+    def act(self, text: str, action: str) -> None:
+        """Do something with the message of this text: a button of those that come with the pointer."""
+        self.page.locator(".message", has_text=text).last.hover()
+        self.page.locator(".toolbar").get_by_role("button", name=action, exact=True).click()
+
     @property
     def messages(self) -> Locator:
         """All messages on the page."""

@@ -192,7 +192,7 @@ def test_refused_message(ann: Person, stand_in: StandIn) -> None:
     ann.write("two")
     failed = ann.page.locator("[data-state=failed]")
     expect(failed).to_have_count(2)
-    expect(failed.first).to_contain_text("only members may write here")
+    expect(failed.first).to_contain_text("You may not do that here")
     ann.page.reload()
     expect(failed).to_have_count(2)
     stand_in.refuse = ""

@@ -35,25 +35,34 @@ def first_in_sight(page: Page) -> tuple[str, float]:
     return str(found[0]), float(found[1])
 
 
+SHOWN = "() => [...document.querySelectorAll('.message')].map((one) => Number(one.dataset.seq))"
+AT_START = "() => document.querySelector('.log').scrollTop < 1"
+SETTLED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
+
+
 def test_history_on_the_way_up(new_person: Enter, server: ServerProcess) -> None:
-    """Scrolling up loads page after page until the beginning, and each leaves what is read where it is."""
-    texts = seed(180)
+    """Scrolling up loads page after page until the beginning, none missing and none twice, and what is read stays
+    where it is; only a part of it is on the page at a time."""
+    texts = seed(420)
     server.say("lobby", texts)
     ann = new_person("ann")
-    expect(ann.messages).to_have_count(50)
     expect(ann.messages.last).to_have_text(texts[-1].rstrip())
     assert ann.distance_to_end() < 2
-    for loaded in (100, 150, 180):
-        ann.page.evaluate("() => { document.querySelector('.log').scrollTop = 640; }")
+    seen: set[int] = set()
+    while 1 not in seen:
         seq, top = first_in_sight(ann.page)
-        scroll_up(ann.page, 60)
-        expect(ann.messages).to_have_count(loaded)
-        after = ann.page.locator(f".message[data-seq='{seq}']").bounding_box()
-        assert after is not None
-        assert abs(after["y"] - (top + 60)) < 2
+        scroll_up(ann.page, 300)
+        ann.page.wait_for_function(SETTLED)
+        place = ann.page.locator(f".message[data-seq='{seq}']").bounding_box()
+        assert place is not None
+        assert place["y"] == pytest.approx(top + 300, abs=2) or ann.page.evaluate(AT_START)
+        shown = ann.page.evaluate(SHOWN)
+        assert shown == list(range(shown[0], shown[0] + len(shown)))
+        assert len(shown) < 150
+        seen.update(shown)
+    assert len(seen) == 420
     ann.page.evaluate("() => { document.querySelector('.log').scrollTop = 0; }")
     expect(ann.page.locator(".beginning")).to_be_in_viewport()
-    assert [text.rstrip() for text in ann.texts()] == [text.rstrip() for text in texts]
 
 
 def test_new_messages_do_not_move_the_reader(new_person: Enter, server: ServerProcess) -> None:
@@ -92,12 +101,14 @@ def test_many_messages(new_person: Enter, server: ServerProcess) -> None:
     texts = seed(1_500)
     server.say("lobby", texts)
     expect(ann.messages.last).to_have_text(texts[-1].rstrip(), timeout=20_000)
-    assert ann.messages.count() <= 550
+    assert ann.messages.count() <= 150
     assert ann.distance_to_end() < 2
     expect(ann.page.locator(".light")).to_have_text("Connected")
-    count = ann.messages.count()
+    first = int(ann.page.locator(".message").first.get_attribute("data-seq") or 0)
     ann.page.evaluate("() => { document.querySelector('.log').scrollTop = 0; }")
-    expect(ann.messages).to_have_count(count + 50)
+    ann.page.wait_for_function(
+        "(first) => Number(document.querySelector('.message').dataset.seq) < first - 300", arg=first
+    )
 
 
 def test_far_back_in_a_flood(new_person: Enter, server: ServerProcess) -> None:
@@ -109,12 +120,12 @@ def test_far_back_in_a_flood(new_person: Enter, server: ServerProcess) -> None:
     server.say("lobby", more, name="flood")
     expect(ann.page.locator(".jump.fresh")).to_be_visible()
     ann.page.wait_for_timeout(500)
-    assert ann.messages.count() <= 1_050
+    assert ann.messages.count() <= 150
     ann.page.locator(".jump").click()
     expect(ann.messages.last).to_have_text(more[-1])
     expect(ann.messages.last).to_be_in_viewport()
     expect(ann.page.locator(".jump")).to_have_count(0)
-    assert ann.messages.count() <= 600
+    assert ann.messages.count() <= 150
 
 
 def test_unread_are_counted_in_the_title(new_person: Enter) -> None:

@@ -39,7 +39,7 @@ def test_people_come_and_go(new_person: Enter) -> None:
     expect(ann.page.locator(".button-count")).to_have_text("2")
     bob.page.close()
     expect(people).to_have_text(["ann"])
-    expect(ann.page.locator(".people-head h2")).to_have_text("1 person here")
+    expect(ann.page.locator("#people .side-head h2")).to_have_text("1 person here")
 
 
 def test_typing_shows_and_ends(new_person: Enter) -> None:
@@ -73,7 +73,8 @@ def test_who_is_signed_in_is_told_so(browser: Browser, tmp_path: Path) -> None:
             eve.context.add_cookies([{"name": "session", "value": "4f0a7c19", "url": server.url}])
             eve.page.get_by_role("button", name="Connect again").click()
             expect(eve.page.locator(".notice")).to_have_text("You are signed in as “Ann”.")
-            expect(eve.page.locator(".self")).to_contain_text("Ann" + "signed in")
+            eve.page.get_by_role("button", name="Settings").click()
+            expect(eve.page.locator(".self-line")).to_contain_text("Annsigned in")
             expect(eve.page.get_by_role("button", name="Change name")).to_have_count(0)
             eve.page.reload()
             eve.online()
@@ -88,10 +89,7 @@ def test_change_of_name(new_person: Enter) -> None:
     ann, bob = new_person("ann"), new_person("bob")
     ann.write("one")
     bob.sees("one")
-    ann.page.get_by_role("button", name="Change name").click()
-    ann.page.locator("#name").fill("anna")
-    ann.page.locator("#name").press("Enter")
-    ann.online()
+    ann.rename("anna")
     ann.sees("one")
     ann.write("two")
     bob.sees("one", "two")
@@ -153,7 +151,7 @@ def test_rooms_have_links(new_person: Enter) -> None:
     """The dialog gives a link without a name, leads to another room, and the browser's way back works."""
     ann, bob = new_person("ann"), new_person("bob", "&room=客厅")
     ann.write("in the lobby")
-    ann.page.get_by_role("button", name="Invite").click()
+    ann.page.get_by_role("button", name="Invite or change room").click()
     assert "name=" not in ann.page.locator("#link").input_value()
     ann.page.locator("#other").fill("no room")
     ann.page.locator("#other").press("Enter")
@@ -166,7 +164,7 @@ def test_rooms_have_links(new_person: Enter) -> None:
     ann.sees("in here")
     ann.page.go_back()
     ann.sees("in the lobby")
-    expect(bob.page.locator(".person .name")).to_have_text(["bob"])
+    expect(bob.page.locator(".person .name")).to_have_text(["bob", "ann"])  # she is in both
 
 
 def test_an_invitation_says_whom_it_can_reach(
@@ -175,18 +173,18 @@ def test_an_invitation_says_whom_it_can_reach(
     """A link that works on this computer only is offered to nobody, in either language; one that others can
     use is, and can be copied where the page is not served securely."""
     ann = new_person("ann")
-    ann.page.get_by_role("button", name="Invite").click()
+    ann.page.get_by_role("button", name="Invite or change room").click()
     dialog = ann.page.locator("dialog")
     expect(dialog).to_contain_text("This link works on this computer only:")
     expect(dialog.locator("code")).to_have_text(["--host 0.0.0.0", "127.0.0.1"])
     expect(dialog.get_by_text("Anyone")).to_have_count(0)
     ann.page.keyboard.press("Escape")
-    ann.page.get_by_role("radio", name="中文").check()
-    ann.page.get_by_role("button", name="邀请").click()
+    ann.choose("中文")
+    ann.page.get_by_role("button", name="邀请他人或切换房间").click()
     expect(dialog).to_contain_text("这个链接只能在这台电脑上使用：")
     with person(browser, "bob", server.url.replace("127.0.0.1", IN_THE_NETWORK)) as bob:
         bob.enter()
-        bob.page.get_by_role("button", name="Invite").click()
+        bob.page.get_by_role("button", name="Invite or change room").click()
         dialog = bob.page.locator("dialog")
         expect(dialog).to_contain_text("Anyone with this link can join:")
         expect(dialog.locator("code")).to_have_count(0)

@@ -35,11 +35,13 @@ test("the first event of a fresh join says the position, and whether there is mo
   }
 });
 
-test("events that are not messages move the position and show nothing", () => {
+test("events that are not messages move the position; those that people should hear of are entries of their own", () => {
   const timeline = filled(2);
-  timeline.take({ op: "topic", seq: 3, at: 3, text: "t" }, true);
-  assert.equal(timeline.seq, 3);
-  assert.deepEqual(seqs(timeline), [1, 2]);
+  timeline.take({ op: "unknown", seq: 3, at: 3 }, true);
+  timeline.take({ op: "topic", seq: 4, at: 4, text: "t" }, true);
+  assert.equal(timeline.seq, 4);
+  assert.equal(timeline.newest, 2);
+  assert.deepEqual(timeline.entries.map((entry) => entry.kind ?? entry.op), ["message", "message", "event"]);
   assert.equal(timeline.attached, true);
 });
 
@@ -128,4 +130,38 @@ test("there is no snapshot without a position, or of the middle", () => {
 test("nonsense is no snapshot", () => {
   const nonsense = [null, 3, {}, { epoch: "e" }, { epoch: "e", seq: "1", entries: [] }, { epoch: "e", seq: 1, entries: [null] }];
   for (const saved of nonsense) assert.equal(new Timeline().restore(saved), false);
+});
+
+const ANN = { id: "ann", name: "ann" };
+const CY = { id: "cy", name: "cy" };
+const mine = (user) => user.id === "ann";
+
+test("a message is shown as later events have left it", () => {
+  const timeline = new Timeline(mine);
+  timeline.reset("e", 0);
+  timeline.take({ op: "message", seq: 1, at: 1, user: CY, text: "helo" }, true);
+  timeline.take({ op: "edited", seq: 2, at: 2, user: CY, target: 1, text: "hello" }, true);
+  timeline.take({ op: "reacted", seq: 3, at: 3, user: ANN, target: 1, emoji: "x" }, true);
+  timeline.take({ op: "reacted", seq: 4, at: 4, user: CY, target: 1, emoji: "x" }, true);
+  assert.deepEqual(timeline.find(1).reactions, [{ emoji: "x", count: 2, users: ["ann", "cy"], me: true }]);
+  assert.deepEqual([timeline.find(1).text, timeline.find(1).edited_at], ["hello", 2]);
+  timeline.take({ op: "unreacted", seq: 5, at: 5, user: ANN, target: 1, emoji: "x" }, true);
+  assert.deepEqual(timeline.find(1).reactions, [{ emoji: "x", count: 1, users: ["cy"], me: false }]);
+  timeline.take({ op: "unreacted", seq: 6, at: 6, user: CY, target: 1, emoji: "x" }, true);
+  assert.deepEqual(timeline.find(1).reactions, []);
+  timeline.take({ op: "deleted", seq: 7, at: 7, user: CY, target: 1 }, true);
+  timeline.take({ op: "edited", seq: 8, at: 8, user: CY, target: 1, text: "back" }, true);
+  assert.deepEqual([timeline.find(1).deleted, timeline.find(1).text], [true, ""]);
+});
+
+test("a page of history counts what it counts, and what came after it is put on top, each once", () => {
+  const timeline = new Timeline(mine);
+  timeline.reset("e", 9);
+  timeline.take({ op: "reacted", seq: 10, at: 10, user: CY, target: 2, emoji: "x" }, true);
+  timeline.take({ op: "reacted", seq: 11, at: 11, user: ANN, target: 2, emoji: "x" }, true);
+  const reactions = [{ emoji: "x", count: 1, users: ["cy"] }];
+  timeline.prepend([{ op: "message", seq: 2, at: 2, user: CY, text: "t", reactions }], false, true, 10);
+  assert.equal(timeline.find(2).reactions[0].count, 2);
+  timeline.take({ op: "edited", seq: 12, at: 12, user: CY, target: 99, text: "of one that is not at hand" }, true);
+  assert.equal(timeline.find(99), null);
 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { hostOnlyHere, readAddress, roomLink, socketAddress } from "../../../trio_chat/web/static/core/address.js";
+import { fragmentOf, hostOnlyHere, invitationLink, readAddress, roomLink, socketAddress } from "../../../trio_chat/web/static/core/address.js";
 import { Rows } from "../../../trio_chat/web/static/core/rows.js";
 import { hueOf, initials, isEmoji, messageText, parts, roomName, userName } from "../../../trio_chat/web/static/core/text.js";
 import { LANGUAGES, preferredLanguage } from "../../../trio_chat/web/static/i18n.js";
@@ -102,8 +102,19 @@ test("the page's address names room and person", () => {
     ["http://h/?name=%20#tea", { room: "tea", name: null, wrongName: " " }],
   ];
   for (const [href, expected] of cases) {
-    assert.deepEqual(readAddress(href), { wrongRoom: null, wrongName: null, ...expected }, href);
+    const isUsual = expected.room === "lobby";
+    assert.deepEqual(readAddress(href), {
+      wrongRoom: null, wrongName: null, invitation: null, seq: null, isUsual, ...expected,
+    }, href);
   }
+});
+
+test("the fragment may be an invitation, or lead to one message", () => {
+  const invited = readAddress(invitationLink("https://h/?name=ann#x", "客厅", "a+b/c="));
+  assert.deepEqual([invited.room, invited.invitation, invited.seq], ["客厅", "a+b/c=", null]);
+  const { room, seq, invitation } = readAddress(`https://h/${fragmentOf("tea", 17)}`);
+  assert.deepEqual([room, seq, invitation], ["tea", 17, null]);
+  assert.deepEqual(readAddress("https://h/#/join/a%20b?invitation=x").room, null);
 });
 
 test("a link to a room names nobody and leads back to the room", () => {
@@ -190,13 +201,25 @@ test("every language has every text, with the same parts", () => {
   for (const texts of Object.values(LANGUAGES)) assert.deepEqual(keys(texts).sort(), keys(LANGUAGES.en).sort());
 });
 
+const WHO = { name: "ann" };
+const PARTS = { // of the texts that are made of more than a number or a name
+  typing: [[["a"]], [["a", "b"]], [["a", "b", "c"]]],
+  reactedBy: [[["ann"], 1], [["ann", "bob"], 5]],
+  topicIs: [[WHO, ""], [WHO, "tea"]],
+  created: [[WHO]],
+  asks: [[WHO, ""], [WHO, "please"]],
+  changedSettings: [[WHO, { archived: true, slow: 5, isPrivate: false }], [WHO, { slow: 0 }]],
+  became: ["none", "banned", "member", "moderator", "owner"].flatMap((role) => [[WHO, WHO, role, true], [WHO, WHO, role, false]]),
+};
+
 test("every text makes words", () => {
   for (const texts of Object.values(LANGUAGES)) {
     for (const [key, value] of Object.entries(texts)) {
       if (typeof value !== "function") continue;
-      for (const count of [1, 2, 3]) {
-        const words = key === "typing" ? value(["a", "b", "c"].slice(0, count)) : value(count, "x");
-        assert.ok(key === "closedWhy" || words.length > 0);
+      for (const args of PARTS[key] ?? [[1, "x"], [2, "x"], [3, "x"]]) {
+        const words = value(...args);
+        assert.ok(key === "closedWhy" || words.length > 0, key);
+        assert.doesNotMatch([words].flat().map((part) => part.name ?? part.code ?? part).join(""), /undefined|NaN|\[object/, key);
       }
     }
   }

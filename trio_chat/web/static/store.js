@@ -1,12 +1,13 @@
-// The state that the page shows, and everything that can be done on it.
+// The state that the page shows: the single owner of it.
 //
-// Owns which screen is up, the one Chat behind it, notices, what is unread, and saving. Turns the core's "something
-// changed" into at most one new picture (`view`) per frame of the screen. Refuses to know how any of it looks.
+// Owns which screen is up, the one Chat behind it, which of its rooms is looked at, notices, what is read, and saving.
+// Turns the core's "something changed" into at most one new picture (`view`, `sidebar`) per frame of the screen. What a
+// person does with it is in doings.js. Refuses to know how any of it looks.
 
-import { readAddress, roomLink, socketAddress } from "./core/address.js";
+import { fragmentOf, readAddress, roomLink, socketAddress } from "./core/address.js";
 import { Chat, isGuest } from "./core/chat.js";
+import { listRooms } from "./core/roomlist.js";
 import { Rows, localDay } from "./core/rows.js";
-import { messageText } from "./core/text.js";
 import { clock, newId, opener } from "./browser.js";
 import { format, texts } from "./preferences.js";
 import { ofPerson, ofTab } from "./storage.js";
@@ -15,30 +16,53 @@ import { shallowReactive } from "./vue.js";
 const NOTICE_SECONDS = 7;
 const SAVE_SECONDS = 1; // after a change; also saved when the page goes out of sight
 const HIDDEN_SECONDS = 0.5; // between pictures while nobody can see them
+const MAX_REOPENED = 30; // rooms that a new visit opens by itself
 
 export const state = shallowReactive({
   screen: "start", // or "chat"
   start: { name: "", room: "", error: "", wrong: [] }, // `wrong`: which fields have something to be explained
-  view: null,
+  view: null, // of the room that is looked at
+  sidebar: { mine: [], direct: [], others: [] },
+  unread: 0, // in all rooms
   notices: [],
-  isNarrow: false, // people are in a drawer, not beside the log
-  panel: false, // that drawer is open; or, on a wide screen, they are put away
-  dialog: false, // the room's dialog
+  isNarrow: false, // rooms and people are in drawers, not beside the log
+  drawer: null, // "rooms" or "side": the open one, on a narrow screen
+  side: "people", // what is beside the log: "people", "search", or null
+  dialog: null, // {kind, ...}
+  popover: null, // {kind, rect, ...}: a menu, or the emoji
+  hot: null, // the key of the message that can be acted on
+  insert: null, // {text}: to be put into the composer
   announced: "", // for screen readers
+  writing: null, // what the composer is about: {reply, editing, files} of the room that is looked at
+  isReading: true, // at the newest message
+  jump: null, // {seq, at}: the message to be brought into sight
 });
 
-let chat = null;
-let rows = null;
+/** What is behind the picture; doings.js acts on it. */
+export const now = { chat: null, room: null };
+
 let drawing = null;
 let saving = null;
-let unread = null; // the seq that had been seen when the page went out of sight
-let heard = null; // the seq up to which messages were announced
 let wantedName = "";
 let givenName = ""; // what the server made of it
+let sidebarText = "";
+let waitingJump = null; // {room, seq}: to be made when that room is there
+const looks = new Map(); // of each open room: its rows, the unread line, what was announced, what is being written
+const on = { message: [], room: [] }; // listeners: other modules may hear of messages and of another room
+
+export const listenTo = (what, listener) => on[what].push(listener);
+
+const newLook = () => ({
+  rows: new Rows({ isMine, dayOf: localDay }),
+  line: null, // the seq after which the unread line is drawn
+  heard: null, // the seq up to which messages were announced
+  writing: { reply: null, editing: null, files: [] },
+  members: { version: -1, list: [] },
+});
 
 // --- what is shown ---
 
-function changed() {
+export function changed() {
   saving ??= clock.after(SAVE_SECONDS, save);
   if (drawing) return;
   if (document.hidden) {
@@ -52,43 +76,86 @@ function changed() {
 function draw() {
   drawing?.();
   drawing = null;
-  if (!chat) return;
-  const { timeline, people, outgoing } = chat;
+  const { chat, room } = now;
+  if (!chat || !room) return;
+  if (!document.hidden) {
+    room.look();
+    readOn(room);
+  }
+  drawSidebar(chat);
+  state.view = picture(chat, room, looks.get(room.name));
+  if (waitingJump?.room === room && room.outgoing.isOpen) {
+    const { seq } = waitingJump;
+    waitingJump = null;
+    jumpTo(seq);
+  }
+  announce(room, looks.get(room.name));
+}
+
+function picture(chat, room, look) {
+  const { timeline, people, outgoing, standing } = room;
   const isLoaded = timeline.seq !== null;
-  state.view = {
-    room: chat.room,
+  const info = [...state.sidebar.mine, ...state.sidebar.direct].find((one) => one.name === room.name);
+  return {
+    room: room.name,
+    title: info?.title ?? room.name,
     user: chat.user,
     isNameFixed: chat.user !== null && !isGuest(chat.user),
-    topic: chat.topic,
+    topic: room.topic,
     status: chat.connection.status,
-    rows: rows.build({ entries: timeline.entries, items: outgoing.items, older: timeline.older, isLoaded, unread }),
+    rows: look.rows.build({ entries: timeline.entries, items: outgoing.items, older: timeline.older, isLoaded, unread: look.line }),
     isEmpty: isLoaded && !timeline.older && timeline.entries.length === 0 && outgoing.items.length === 0,
     isLoaded,
-    isLagging: chat.isLagging,
+    isJoined: room.isJoined,
+    error: room.error,
+    isLagging: room.isLagging || (chat.connection.status.state === "online" && !room.isJoined && !room.error),
     older: timeline.older,
     attached: timeline.attached,
-    paging: chat.paging,
+    paging: room.paging,
     newest: timeline.newest,
-    members: sorted([...people.members.values()]),
+    members: members(room, look),
+    away: people.away,
     count: people.count,
     typists: [...people.typists.values()].map(({ user }) => user.name),
     limits: chat.limits,
+    standing,
+    role: standing.role,
+    operations: chat.operations,
   };
-  announce();
 }
 
-function sorted(members) {
-  const order = new Intl.Collator(format.value.tag, { numeric: true });
-  const place = (user) => (chat.isMine(user) ? 0 : 1);
-  return members.sort((one, other) => place(one) - place(other) || order.compare(one.name, other.name));
+function members({ people }, look) {
+  if (look.members.version !== people.version) {
+    const order = new Intl.Collator(format.value.tag, { numeric: true });
+    const place = (user) => (isMine(user) ? 0 : 1);
+    const list = [...people.members.values()];
+    list.sort((one, other) => place(one) - place(other) || order.compare(one.name, other.name));
+    look.members = { version: people.version, list };
+  }
+  return look.members.list;
+}
+
+function drawSidebar(chat) {
+  const { compare } = new Intl.Collator(format.value.tag, { numeric: true });
+  const sidebar = listRooms({ rooms: chat.rooms, list: chat.list, isMine, compare });
+  const text = JSON.stringify(sidebar);
+  if (text === sidebarText) return;
+  sidebarText = text;
+  state.sidebar = sidebar;
+  state.unread = [...sidebar.mine, ...sidebar.direct].reduce((sum, { unread }) => sum + unread, 0);
+}
+
+/** Who looks at the newest messages has read them. */
+function readOn(room) {
+  if (state.isReading && room.timeline.attached && room.timeline.seq !== null) room.markRead(room.timeline.seq);
 }
 
 /** Put new messages of others into words for those who listen; a burst only as a number. */
-function announce() {
-  const { newest, seq } = chat.timeline;
-  if (seq === null || !chat.outgoing.isOpen) return; // still catching up
-  const before = heard ?? newest;
-  heard = newest;
+function announce(room, look) {
+  const { newest, seq } = room.timeline;
+  if (seq === null || !room.outgoing.isOpen) return; // still catching up
+  const before = look.heard ?? newest;
+  look.heard = newest;
   if (newest <= before) return;
   const fresh = othersAfter(before);
   if (fresh.length > 3) state.announced = texts.value.newMessages(fresh.length);
@@ -97,21 +164,24 @@ function announce() {
   }
 }
 
-export const isMine = (user) => chat?.isMine(user) ?? false;
+export const isMine = (user) => now.chat?.isMine(user) ?? false;
+export const isForMe = (message) => now.chat?.isForMe(message) ?? false;
 
 function othersAfter(seq) {
-  const { entries } = chat.timeline;
-  return entries.filter((entry) => entry.seq > seq && entry.op === "message" && !chat.isMine(entry.user));
+  const entries = now.room?.timeline.entries ?? [];
+  let start = entries.length;
+  while (start > 0 && entries[start - 1].seq > seq) start -= 1;
+  return entries.slice(start).filter((entry) => entry.op === "message" && !isMine(entry.user));
 }
 
 /** How many of others' messages at hand came after `seq`. */
-export function countAfter(seq) {
-  if (!chat) return 0;
-  return othersAfter(seq).length;
-}
+export const countAfter = (seq) => othersAfter(seq).length;
 
-export function unreadCount() {
-  return document.hidden && unread !== null ? countAfter(unread) : 0;
+/** Whether the newest message is in sight. */
+export function reading(isReading) {
+  state.isReading = isReading;
+  now.room?.follow(isReading);
+  if (isReading && !document.hidden && now.room) readOn(now.room);
 }
 
 // --- coming and going ---
@@ -119,49 +189,138 @@ export function unreadCount() {
 /** Begin with what the address says and what is remembered. */
 export function begin() {
   const address = readAddress(location.href);
-  const { wrongName, wrongRoom } = address;
+  const { wrongName, wrongRoom, invitation, seq } = address;
   const name = wrongName ?? address.name ?? ofTab.get("name") ?? ofPerson.get("name") ?? "";
+  const room = address.isUsual ? (ofTab.get("room") ?? address.room) : address.room;
   const wrong = [wrongName !== null && "name", wrongRoom !== null && "room"].filter(Boolean);
-  if (name && wrong.length === 0) enter(name, address.room);
-  else askForName(name, wrongRoom ?? address.room, { wrong });
+  if (name && wrong.length === 0) enter(name, room, { invitation, seq });
+  else askForName(name, wrongRoom ?? room, { wrong });
 }
 
-export function enter(name, room) {
+export function enter(name, room, { invitation = null, seq = null } = {}) {
   leave();
   givenName = name;
   want(name);
-  rows = new Rows({ isMine, dayOf: localDay });
-  chat = new Chat({
-    room,
+  const chat = new Chat({
     name,
     open: opener(socketAddress(document.baseURI)),
     clock,
     newId,
-    saved: {
-      session: ofTab.get("session"),
-      room: ofTab.get(`room:${room}`),
-      outgoing: ofTab.get(`outgoing:${room}`),
+    saved: ofTab.get("session"),
+    on: {
+      changed,
+      notice: ({ code, message }) => notify(texts.value.errors[code] ?? message),
+      refused: ({ message }) => askForName(wantedName, now.room?.name, { error: message }),
+      welcome,
+      outgoing: (of, items) => ofTab.set(`outgoing:${of}`, items.length > 0 ? items : null),
+      left,
+      message: (...news) => on.message.forEach((listener) => listener(...news)),
+      elsewhere: (frame) => on.room.forEach((listener) => listener(frame)),
+      invited: ({ room: to, user }) => notify(texts.value.invitedBy(user.name, to), { room: to }),
     },
-    on: { changed, outgoing: (items) => ofTab.set(`outgoing:${room}`, items), notice, refused, welcome },
   });
-  history.replaceState(null, "", roomLink(location.href, room));
-  Object.assign(state, { screen: "chat", panel: false, dialog: false });
-  draw();
+  now.chat = chat;
+  Object.assign(state, { screen: "chat", drawer: null, dialog: null });
+  const others = reopened().filter((other) => other !== room);
+  go(room, { invitation, seq, replace: true });
+  for (const other of others) open(other);
+  keepRooms();
   chat.start();
 }
 
-/** Leave the room, keeping what a return needs. */
+const reopened = () => {
+  const names = ofTab.get("rooms") ?? ofPerson.get("rooms");
+  return Array.isArray(names) ? names.filter((one) => typeof one === "string").slice(0, MAX_REOPENED) : [];
+};
+
+export function open(name, invitation = null) {
+  const { chat } = now;
+  if (!looks.has(name)) looks.set(name, newLook());
+  const saved = { room: ofTab.get(`room:${name}`), outgoing: ofTab.get(`outgoing:${name}`) };
+  return chat.open(name, { saved, invitation });
+}
+
+/** Look at this room; it is opened if it isn't. */
+export function go(name, { invitation = null, seq = null, replace = false } = {}) {
+  const { chat } = now;
+  const room = open(name, invitation);
+  const look = looks.get(name);
+  if (room !== now.room) {
+    now.room?.follow(true);
+    if (now.room) looks.get(now.room.name).line = null;
+    now.room = room;
+    look.line = room.unread > 0 ? room.read : null;
+    Object.assign(state, { isReading: true, announced: "", writing: look.writing });
+  }
+  state.drawer = null;
+  ofTab.set("room", name);
+  keepRooms();
+  const address = new URL(roomLink(location.href, name));
+  address.hash = fragmentOf(name);
+  if (replace) history.replaceState(null, "", address);
+  else if (address.href !== location.href) history.pushState(null, "", address);
+  draw();
+  if (seq !== null) jumpTo(seq);
+  if (chat.isWelcome) chat.refresh();
+}
+
+function keepRooms() {
+  const names = [...now.chat.rooms.keys()];
+  ofTab.set("rooms", names);
+  ofPerson.set("rooms", names.slice(-MAX_REOPENED));
+}
+
+/** Bring a message into sight, from however far back. */
+export function jumpTo(seq) {
+  const { room } = now;
+  const arrive = (found) => {
+    if (found && now.room === room) state.jump = { seq, at: clock.now() };
+    else if (now.room === room) notify(texts.value.noSuchMessage);
+    draw();
+  };
+  if (room.isJoined || room.timeline.find(seq)) room.loadAround(seq, arrive);
+  else waitingJump = { room, seq };
+}
+
+/** Close a room; the one beside it is looked at. */
+export function shut(name, { forGood = false } = {}) {
+  const { chat } = now;
+  const others = [...chat.rooms.keys()].filter((one) => one !== name);
+  if (others.length === 0) return;
+  chat.close(name, { forGood });
+  looks.delete(name);
+  for (const key of ["room", "outgoing"]) ofTab.set(`${key}:${name}`, null);
+  if (now.room.name === name) {
+    now.room = null;
+    go(others.at(-1));
+  }
+  keepRooms();
+  changed();
+}
+
+/** The server did not let me in, or put me out. */
+function left(room, error) {
+  const t = texts.value;
+  const words = error.code === "removed" ? t.removedFrom(room.name, error.message) : (t.errors[error.code] ?? error.message);
+  if (room !== now.room) notify(`#${room.name}: ${words}`);
+  changed();
+}
+
+/** Leave, keeping what a return needs. */
 function leave() {
   save();
-  chat?.stop();
+  now.chat?.stop();
   drawing?.();
-  chat = rows = drawing = unread = heard = null;
+  Object.assign(now, { chat: null, room: null });
+  drawing = null;
+  sidebarText = "";
+  looks.clear();
   state.view = null;
 }
 
-export function askForName(name = wantedName, room = chat?.room ?? "", { error = "", wrong = [] } = {}) {
+export function askForName(name = wantedName, room = now.room?.name ?? "", { error = "", wrong = [] } = {}) {
   leave();
-  Object.assign(state, { screen: "start", start: { name, room, error, wrong }, panel: false, dialog: false });
+  Object.assign(state, { screen: "start", start: { name, room, error, wrong }, drawer: null, dialog: null });
 }
 
 function want(name) {
@@ -179,27 +338,19 @@ function welcome(user) {
   save();
 }
 
-function refused({ message }) {
-  askForName(wantedName, chat.room, { error: message });
-}
-
 function save() {
   saving?.();
   saving = null;
-  if (!chat) return;
-  const { session, room } = chat.snapshot();
-  ofTab.set("session", session);
-  ofTab.set(`room:${chat.room}`, room);
+  if (!now.chat) return;
+  ofTab.set("session", now.chat.snapshot());
+  for (const [name, room] of now.chat.rooms) ofTab.set(`room:${name}`, room.snapshot());
 }
 
 // --- notices ---
 
-function notice({ code, message }) {
-  notify(texts.value.errors[code] ?? message);
-}
-
-export function notify(text) {
-  const one = { key: newId(), text };
+/** Say something in passing; `room` makes it a way there. */
+export function notify(text, { room = null } = {}) {
+  const one = { key: newId(), text, room };
   state.notices = [...state.notices.slice(-2), one];
   clock.after(NOTICE_SECONDS, () => dismiss(one.key));
 }
@@ -208,59 +359,44 @@ export function dismiss(key) {
   state.notices = state.notices.filter((found) => found.key !== key);
 }
 
-// --- doing ---
+// --- what the composer is about ---
 
-/** Send what was written; whether it was taken. */
-export function say(written) {
-  const text = messageText(written);
-  if (!text || chat.isTooLong(text)) return false;
-  if (chat.outgoing.isFull) {
-    notify(texts.value.queueFull);
-    return false;
-  }
-  unread = null;
-  chat.say(text);
-  return true;
+/** Change `{reply, editing, files}` of the room that is looked at. */
+export function write(change) {
+  const look = looks.get(now.room.name);
+  look.writing = { ...look.writing, ...change };
+  state.writing = look.writing;
 }
 
-export const isTooLong = (text) => chat?.isTooLong(messageText(text)) ?? false;
-export const typing = () => chat?.typing();
-export const retry = (id) => chat?.outgoing.retry(id);
-export const remove = (id) => chat?.outgoing.remove(id);
-export const isRemovable = (item) => chat?.outgoing.removable(item) ?? false;
-export const follow = (following) => chat?.follow(following);
-export const loadOlder = () => chat?.loadOlder();
-export const loadNewer = () => chat?.loadNewer();
-export const loadLatest = () => chat?.loadLatest();
-export const reconnect = () => chat?.connection.retryNow();
-export const linkToRoom = () => roomLink(location.href, chat.room);
-export const draft = {
-  get: () => ofTab.get(`draft:${chat?.room}`) ?? "",
-  set: (text) => ofTab.set(`draft:${chat?.room}`, text || null),
-};
+/** The unread line has done its service. */
+export function dropLine() {
+  looks.get(now.room.name).line = null;
+}
 
 /** Listen to what the browser says about the network, the page and its address. */
 export function listen() {
-  addEventListener("online", () => chat?.connection.networkChanged(true));
-  addEventListener("offline", () => chat?.connection.networkChanged(false));
+  addEventListener("online", () => now.chat?.connection.networkChanged(true));
+  addEventListener("offline", () => now.chat?.connection.networkChanged(false));
   addEventListener("pagehide", save);
-  addEventListener("pageshow", () => chat?.connection.probe());
+  addEventListener("pageshow", () => now.chat?.connection.probe());
   document.addEventListener("visibilitychange", () => {
+    if (!now.room) return;
     if (document.hidden) {
       save();
-      unread = chat?.timeline.newest ?? null;
+      looks.get(now.room.name).line = now.room.timeline.newest;
     } else {
-      chat?.connection.probe();
+      now.chat.connection.probe();
+      now.chat.refresh();
       draw();
     }
   });
   addEventListener("hashchange", () => {
-    const { room } = readAddress(location.href);
-    if (!chat || room === chat.room) return;
-    if (room !== null) enter(wantedName, room);
+    const { room, invitation, seq } = readAddress(location.href);
+    if (!now.chat) return;
+    if (room !== null) go(room, { invitation, seq, replace: true });
     else {
       notify(texts.value.badRoom);
-      history.replaceState(null, "", linkToRoom());
+      history.replaceState(null, "", roomLink(location.href, now.room.name));
     }
   });
 }

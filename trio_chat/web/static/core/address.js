@@ -14,17 +14,42 @@ function decoded(text) {
   }
 }
 
+const INVITATION = /^\/join\/([^?]*)(?:\?(.*))?$/; // #/join/ROOM?invitation=TOKEN
+const MESSAGE = /^(.*)\/(\d{1,15})$/; // #ROOM/SEQ
+
+/** What the fragment names: `{room, invitation, seq}`, as it stands there. */
+function readFragment(fragment) {
+  const invited = INVITATION.exec(fragment);
+  if (invited) return { room: decoded(invited[1]), invitation: new URLSearchParams(invited[2] ?? "").get("invitation"), seq: null };
+  const [, room, seq] = MESSAGE.exec(fragment) ?? [null, fragment, null];
+  return { room: decoded(room), invitation: null, seq: seq && Number(seq) };
+}
+
 /**
- * `{room, name, wrongRoom, wrongName}` from the page's address: the fragment before `?room=`. What is not valid is null,
- * and then the wrong one is what was asked for. Without a room it is the usual one, without a name null.
+ * `{room, name, wrongRoom, wrongName, invitation, seq}` from the page's address: the fragment before `?room=`. What is
+ * not valid is null, and then the wrong one is what was asked for. Without a room it is the usual one (`isUsual`),
+ * without a name null.
  */
 export function readAddress(href) {
   const url = new URL(href);
-  const askedRoom = decoded(url.hash.slice(1)) || url.searchParams.get("room") || "";
+  const fragment = readFragment(url.hash.slice(1));
+  const { invitation, seq } = fragment;
+  const askedRoom = fragment.room || url.searchParams.get("room") || "";
   const room = askedRoom ? roomName(askedRoom) : DEFAULT_ROOM;
   const askedName = url.searchParams.get("name") || null;
   const name = askedName && userName(askedName);
-  return { room, name, wrongRoom: room === null ? askedRoom : null, wrongName: name === null ? askedName : null };
+  const wrongRoom = room === null ? askedRoom : null;
+  return { room, name, wrongRoom, wrongName: name === null ? askedName : null, invitation, seq, isUsual: !askedRoom };
+}
+
+/** The fragment that leads to a room, or to one message in it. */
+export const fragmentOf = (room, seq = null) => `#${encodeURIComponent(room)}${seq === null ? "" : `/${seq}`}`;
+
+/** A link that lets its holder into a private room. */
+export function invitationLink(href, room, token) {
+  const url = new URL(roomLink(href, room));
+  url.hash = `/join/${encodeURIComponent(room)}?${new URLSearchParams({ invitation: token })}`;
+  return url.href;
 }
 
 /** A link to `room` that anyone may be given: without a name. */

@@ -1,65 +1,42 @@
-// One person in one room: what is said over the connection, and what of it is kept.
+// One person on one connection, in several rooms at once.
 //
-// Owns the conversation with the server: hello, join, resume, history, who is there, what is sent. Knows the protocol's
-// frames and nothing of pages: it tells its owner that something `changed`, and its owner looks.
+// Owns the conversation with the server as a whole: hello and resume, which rooms are open, requests and their answers,
+// the list of rooms. What is said in a room is room.js's. Tells its owner that something `changed`, and its owner looks.
 //
-// The rules that nothing is lost or doubled by:
-// 1. A join says the position (`epoch`, `since`) of the timeline; events at or before it are ignored.
-// 2. An event that skips one ends the connection: the next join asks for what is missing.
-// 3. Unsent messages are sent only once the room has been caught up with, so that one which was stored
-//    before the connection broke is recognised by its `id` first.
-// 4. Whoever I was in earlier connections of this tab (`selves`) is still me.
+// Whoever I was in earlier connections of this tab (`selves`) is still me. A server that does not know an operation
+// says in its error which ones it knows: `lacks` asks that, and what it lacks is not offered again.
 
 import { Connection } from "./connection.js";
-import { Outgoing, RETRY } from "./outgoing.js";
-import { People, TYPING_EVERY } from "./people.js";
-import { Timeline } from "./timeline.js";
+import { RETRY } from "./outgoing.js";
+import { Room } from "./room.js";
 
-export const PAGE = 50; // messages in a page of history
-const LISTED = 100; // members that `joined` names
 const MAX_SELVES = 20; // earlier ids of mine that are remembered
-const SKIP = 3000; // events behind the head that are worth replaying; beyond, history on demand is faster
-const TOO_BIG = 1009;
 const OVERLOADED = 1013;
 const TEMPORARY = new Set(["rate_limited", "unavailable", "overloaded", "draining"]);
-const LIMITS = { max_text_chars: 10_000, max_message_bytes: 65_536 }; // the server's defaults, until it says its own
+const LIMITS = { max_text_chars: 10_000, max_message_bytes: 65_536, max_rooms: 100, max_file_bytes: 0 }; // until the server says its own
+const LOST = { code: "lost", message: "" };
 
 /** Guests are called what they like; anyone else was signed in by the server and is called what it says. */
 export const isGuest = ({ id }) => id.startsWith("guest-");
 
-function isTemporary({ code, retry_after }) {
-  return retry_after !== undefined || TEMPORARY.has(code);
-}
-
 export class Chat {
   /**
-   * @param saved `{session, room, outgoing}` as `snapshot()` gave it, or `{}`
-   * @param on `{changed(), outgoing(items), notice({code, message}), refused({code, message}), welcome(user)}`
+   * @param saved `{session, selves}` as `snapshot()` gave it, or null
+   * @param on `{changed(), outgoing(room, items), notice({code, message}), refused({code, message}), welcome(user),
+   *   left?(room, error), message?(room, event), invited?({room, kind, user})}`
    */
-  constructor({ room, name, open, clock, random, newId, saved = {}, on }) {
-    Object.assign(this, { room, name, clock, newId, on });
-    const changed = () => on.changed();
-    this.session = saved.session?.session ?? null;
-    this.selves = Array.isArray(saved.session?.selves) ? saved.session.selves.slice(-MAX_SELVES) : [];
+  constructor({ name, open, clock, random, newId, saved = null, on }) {
+    Object.assign(this, { name, clock, newId, on });
+    this.session = saved?.session ?? null;
+    this.selves = Array.isArray(saved?.selves) ? saved.selves.slice(-MAX_SELVES) : [];
     this.user = null;
     this.limits = LIMITS;
-    this.topic = saved.room?.topic ?? "";
-    this.timeline = new Timeline();
-    this.timeline.restore(saved.room);
-    this.people = new People({ clock, changed });
-    this.outgoing = new Outgoing({
-      send: (item) => this.#sayItem(item),
-      clock,
-      newId,
-      saved: saved.outgoing,
-      changed: () => (on.outgoing(this.outgoing?.snapshot() ?? []), changed()),
-    });
-    this.following = true;
-    this.paging = null;
-    this.isLagging = false;
-    this.hole = null;
-    this.typedAt = -Infinity;
-    this.#forgetRequests();
+    this.rooms = new Map();
+    this.list = []; // of all rooms that I may see, as `rooms` said it last
+    this.operations = null; // those that the server knows, once it had to say so
+    this.requests = new Map();
+    this.isWelcome = false;
+    this.isAway = false;
     this.connection = new Connection({
       open,
       clock,
@@ -68,7 +45,7 @@ export class Chat {
         open: () => this.#hello(this.session),
         frame: (frame) => this.#frame(frame),
         lost: (code) => this.#lost(code),
-        state: changed,
+        state: () => on.changed(),
       },
     });
   }
@@ -82,84 +59,109 @@ export class Chat {
     this.#lost(1000);
   }
 
+  /** Be in this room from now on; it joins when there is a connection. */
+  open(name, { saved, invitation = null } = {}) {
+    const known = this.rooms.get(name);
+    if (known) {
+      if (invitation) known.invitation = invitation;
+      if (known.error && this.isWelcome) known.join();
+      return known;
+    }
+    const room = new Room({ name, link: this, saved, invitation });
+    this.rooms.set(name, room);
+    if (this.isWelcome) room.join();
+    this.on.changed();
+    return room;
+  }
+
+  /** Be in this room no more; `forGood` gives up a membership, too. */
+  close(name, { forGood = false } = {}) {
+    const room = this.rooms.get(name);
+    if (!room) return;
+    const wasJoined = room.isJoined;
+    room.lost(1000);
+    this.rooms.delete(name);
+    if (wasJoined) this.request({ op: "leave", room: name, ...(forGood ? { for_good: true } : {}) }, () => this.refresh(), () => {});
+    this.on.changed();
+  }
+
   isMine(user) {
     return this.selves.includes(user.id);
   }
 
-  /** Say something; it is sent as soon as that is possible. */
-  say(text) {
-    this.typedAt = -Infinity;
-    return this.outgoing.add(text);
+  /** Whether a message concerns me in particular. */
+  isForMe({ user, mentions, mentions_all: all }) {
+    return !this.isMine(user) && (all === true || (mentions ?? []).some((id) => this.selves.includes(id)));
   }
 
   /** The bytes that `text` takes as an operation are too many for this server. */
-  isTooLong(text) {
+  isTooLong(text, room = "") {
     const { max_text_chars, max_message_bytes } = this.limits;
-    const frame = JSON.stringify({ op: "say", room: this.room, text, id: "x".repeat(64) });
+    const frame = JSON.stringify({ op: "say", room, text, id: "x".repeat(64) });
     return [...text].length > max_text_chars || new TextEncoder().encode(frame).length > max_message_bytes;
   }
 
-  /** The person is typing: tell the others, now and then. */
-  typing() {
-    const now = this.clock.now();
-    if (!this.isJoined || now - this.typedAt < TYPING_EVERY) return;
-    this.typedAt = now;
-    this.connection.send({ op: "typing", room: this.room });
+  /** Ask for the list of rooms anew. */
+  refresh() {
+    if (!this.isWelcome || this.isListing) return;
+    this.isListing = true;
+    const end = () => (this.isListing = false);
+    this.request({ op: "rooms" }, ({ rooms }) => (end(), (this.list = rooms)), end);
   }
 
-  /** Whether the newest message is what is looked at. */
-  follow(following) {
-    this.following = following;
-    if (following) this.timeline.trim();
+  /** I look elsewhere, or am back. */
+  setAway(isAway) {
+    if (this.isAway === isAway) return;
+    this.isAway = isAway;
+    this.sendQuietly({ op: "away", away: isAway });
   }
 
-  loadOlder() {
-    const { timeline } = this;
-    if (!this.isJoined || this.paging || !timeline.older || timeline.first === null) return;
-    this.#page({ before: timeline.first }, "older", ({ messages, more }) => timeline.prepend(messages, more, false));
+  lacks(operation) {
+    return this.operations !== null && !this.operations.has(operation);
   }
 
-  loadNewer() {
-    const { timeline } = this;
-    if (!this.isJoined || this.paging || timeline.attached) return;
-    this.#page({ after: timeline.last ?? 0 }, "newer", ({ messages }) => timeline.append(messages));
-  }
-
-  /** Go back to the newest messages from wherever in the past. */
-  loadLatest() {
-    const { timeline } = this;
-    if (timeline.attached || this.paging || !this.isJoined) return;
-    this.#page({}, "newer", ({ messages, more }) => timeline.replace(messages, more));
-  }
-
-  /** What a reload needs, besides `outgoing`. */
+  /** What a reload needs. */
   snapshot() {
-    const room = this.timeline.snapshot();
-    return {
-      session: this.session && { session: this.session, selves: this.selves },
-      room: room && { ...room, topic: this.topic },
-    };
+    return this.session && { session: this.session, selves: this.selves };
   }
 
   // --- requests ---
 
-  #forgetRequests() {
-    this.isJoined = false;
-    this.requests = new Map();
-    this.target = Infinity;
-    this.paging = null;
+  send(frame) {
+    return this.connection.send(frame);
   }
 
-  #request(frame, done, failed) {
+  /** Send what has no answer; a server that does not know it is not bothered again. */
+  sendQuietly(frame) {
+    if (!this.isWelcome || this.lacks(frame.op)) return;
+    const id = this.newId();
+    this.requests.set(id, { done: () => {}, failed: () => {} });
+    if (this.requests.size > 1000) this.requests.delete(this.requests.keys().next().value);
+    this.send({ ...frame, id });
+  }
+
+  request(frame, done, failed) {
     const id = this.newId();
     this.requests.set(id, { done, failed });
     this.connection.send({ ...frame, id });
   }
 
+  /** The answer to an operation; fails with the server's error, or with `lost` if there is no connection. */
+  ask(frame) {
+    if (!this.isWelcome) return Promise.reject(LOST);
+    return new Promise((resolve, reject) => this.request(frame, resolve, reject));
+  }
+
+  /** Seconds after which what failed with `error` may be tried again, or null. */
+  patience(error, usual = RETRY) {
+    return error.retry_after !== undefined || TEMPORARY.has(error.code) ? (error.retry_after ?? usual) : null;
+  }
+
   #hello(resume) {
     const hello = resume ? { op: "hello", name: this.name, resume } : { op: "hello", name: this.name };
-    this.#request(hello, (frame) => this.#welcome(frame), (error) => {
-      if (isTemporary(error)) this.connection.drop(OVERLOADED, error.retry_after);
+    this.request(hello, (frame) => this.#welcome(frame), (error) => {
+      if (error === LOST) return;
+      if (this.patience(error) !== null) this.connection.drop(OVERLOADED, error.retry_after);
       else if (resume) this.#hello(null);
       else this.#refuse(error);
     });
@@ -167,24 +169,25 @@ export class Chat {
 
   #welcome({ session, user, limits }) {
     this.session = session;
-    this.#iAm(user);
-    this.limits = limits;
-    this.#join();
+    this.iAm(user);
+    this.limits = { ...LIMITS, ...limits };
+    this.isWelcome = true;
+    for (const room of this.rooms.values()) room.join();
+    if (this.rooms.size === 0) this.connection.ready();
+    this.refresh();
+    if (this.isAway) this.sendQuietly({ op: "away", away: true });
     this.on.welcome(user);
   }
 
-  #iAm(user) {
+  iAm(user) {
     this.user = user;
     this.selves = [...this.selves.filter((id) => id !== user.id), user.id].slice(-MAX_SELVES);
   }
 
-  #join() {
-    const { epoch, seq } = this.timeline;
-    const from = seq === null || epoch === null ? { last: PAGE } : { since: seq, epoch };
-    this.#request({ op: "join", room: this.room, ...from }, (frame) => this.#joined(frame, from), (error) => {
-      if (isTemporary(error)) this.connection.drop(OVERLOADED, error.retry_after);
-      else this.#refuse(error);
-    });
+  /** A room was joined, or refused with `error`: the connection is of use. */
+  settled(room, error) {
+    this.connection.ready();
+    if (error) this.on.left?.(room, error);
   }
 
   #refuse({ code, message }) {
@@ -193,141 +196,50 @@ export class Chat {
     this.on.refused({ code, message });
   }
 
-  #joined(frame, from) {
-    const { timeline } = this;
-    if (frame.user) this.#iAm(frame.user);
-    this.topic = frame.topic ?? "";
-    this.people.reset(frame.members, frame.count, this.user);
-    if (frame.count > LISTED) this.#request({ op: "who", room: this.room }, (who) => this.#members(who));
-    this.isJoined = true;
-    this.target = frame.head;
-    if (from.since === undefined) timeline.reset(frame.epoch, frame.head === 0 ? 0 : null);
-    else if (!frame.recovered) this.#startOver(frame);
-    else if (frame.head - from.since > SKIP) this.#startOver(frame);
-    else timeline.epoch = frame.epoch;
-    this.connection.ready();
-    this.#caughtUp();
-  }
-
-  /** What was at hand does not lead to the present: take the newest page instead. */
-  #startOver({ epoch, head, recovered }) {
-    const { timeline } = this;
-    timeline.reset(epoch, head);
-    this.target = Infinity;
-    this.#page({}, "older", ({ messages, more }) => {
-      timeline.prepend(messages, more, true);
-      for (const message of messages) if (this.isMine(message.user)) this.outgoing.settle(message.id);
-      if (!recovered) timeline.markReloaded();
-      this.target = head;
-      this.#caughtUp();
-    });
-  }
-
-  #members({ members, count }) {
-    this.people.reset(members, count, this.user);
-  }
-
-  #page(range, direction, take) {
-    this.paging = direction;
-    this.on.changed();
-    const frame = { op: "history", room: this.room, limit: PAGE, ...range };
-    const { epoch } = this.timeline;
-    const end = () => (this.paging = null);
-    this.#request(frame, (page) => (end(), this.timeline.epoch === epoch && take(page)), end);
-  }
-
-  #caughtUp() {
-    const { seq } = this.timeline;
-    if (!this.isJoined || seq === null || seq < this.target) return;
-    this.target = 0;
-    this.outgoing.settleUpTo(seq);
-    if (!this.outgoing.isOpen) this.outgoing.open();
-  }
-
-  #sayItem({ id, text }) {
-    return this.connection.send({ op: "say", room: this.room, text, id });
-  }
-
   #lost(code) {
-    if (code === TOO_BIG) this.outgoing.refuseSent({ code: "too_big", message: "" });
-    this.#forgetRequests();
-    this.isLagging = false;
-    this.outgoing.close();
-    this.people.silence();
+    const waiting = [...this.requests.values()];
+    this.requests = new Map();
+    this.isWelcome = false;
+    this.isListing = false;
+    for (const room of this.rooms.values()) room.lost(code);
+    for (const { failed } of waiting) failed?.(LOST);
   }
 
   // --- frames ---
 
   #frame(frame) {
     const request = this.requests.get(frame.re);
+    if (frame.op === "error") this.#learn(frame);
     if (request) {
       this.requests.delete(frame.re);
       if (frame.op === "error") request.failed?.(frame);
       else request.done(frame);
     } else if (frame.op === "error") {
       this.#error(frame);
-    } else if (frame.room === this.room && this.isJoined) {
-      this.#roomFrame(frame);
+    } else if (frame.op === "invited") {
+      this.refresh();
+      this.on.invited?.(frame);
+    } else if (frame.op === "unread") {
+      this.list = this.list.map((info) => (info.room === frame.room ? { ...info, ...counts(frame) } : info));
+      if (!this.list.some((info) => info.room === frame.room)) this.refresh();
+      this.on.elsewhere?.(frame);
+    } else if (frame.room !== undefined) {
+      this.rooms.get(frame.room)?.frame(frame);
     }
     this.on.changed();
   }
 
-  #roomFrame(frame) {
-    if (frame.op === "ack") this.#ack(frame);
-    else if (frame.op === "presence") this.people.presence(frame.user, frame.online);
-    else if (frame.op === "count") this.people.setCount(frame.count);
-    else if (frame.op === "typing") this.#typed(frame.user);
-    else if (frame.op === "lagging") this.isLagging = true;
-    else if (frame.op === "gap") this.#gap(frame);
-    else if (Number.isSafeInteger(frame.seq) && typeof frame.at === "number") this.#event(frame);
-  }
-
-  #event(event) {
-    const { timeline } = this;
-    const taken = timeline.take(event, this.following);
-    if (taken === "hole") {
-      this.#skipped(event);
-      return;
-    }
-    this.isLagging = false;
-    if (event.op === "topic") this.topic = event.text ?? "";
-    if (event.op === "message") {
-      this.people.spoke(event.user);
-      if (event.id && this.isMine(event.user)) this.outgoing.settle(event.id);
-    }
-    this.#caughtUp();
-  }
-
-  /** Ask again for what is missing; if the server cannot give it a second time, go on and show the gap. */
-  #skipped(event) {
-    const { seq } = this.timeline;
-    if (this.hole !== event.seq) {
-      this.hole = event.seq;
-      this.connection.drop();
-      return;
-    }
-    this.timeline.gap(seq + 1, event.seq - 1);
-    this.#event(event);
-  }
-
-  #gap({ from, to }) {
-    this.timeline.gap(from, to);
-    this.#caughtUp();
-  }
-
-  #ack({ re, seq, at }) {
-    this.outgoing.acknowledged(re, seq, at);
-    if (this.timeline.seq !== null && seq <= this.timeline.seq) this.outgoing.settle(re);
-  }
-
-  #typed(user) {
-    if (!this.isMine(user)) this.people.typing(user);
+  /** `op: one of ...` names what the server knows. */
+  #learn({ code, message }) {
+    const known = code === "bad_request" && /^op: one of (.+)$/.exec(message ?? "");
+    if (known) this.operations = new Set(known[1].split(/,\s*/));
   }
 
   #error(error) {
-    const { re, code, message, retry_after } = error;
-    const wait = isTemporary(error) ? (retry_after ?? RETRY) : null;
-    const known = re !== undefined && this.outgoing.refused(re, { code, message }, wait);
-    if (!known) this.on.notice({ code, message });
+    const { code, message } = error;
+    const isKnown = [...this.rooms.values()].some((room) => room.refused(error));
+    if (!isKnown) this.on.notice({ code, message });
   }
 }
+
+const counts = ({ unread, mentions }) => ({ unread, mentions });

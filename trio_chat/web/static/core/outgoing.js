@@ -25,9 +25,9 @@ export class Outgoing {
     return this.items.length >= MAX_ITEMS;
   }
 
-  /** Take a text to be sent; its item. */
-  add(text) {
-    const item = { id: this.newId(), text, at: this.clock.now(), state: "waiting", error: null, attempts: 0 };
+  /** Take a text to be sent, with `more` fields of the operation; its item. */
+  add(text, more = {}) {
+    const item = { id: this.newId(), text, more, at: this.clock.now(), state: "waiting", error: null, attempts: 0 };
     this.items = [...this.items, item];
     this.#next();
     this.changed();
@@ -107,7 +107,7 @@ export class Outgoing {
 
   /** What a reload needs. */
   snapshot() {
-    return this.items.map(({ id, text, at, state, error, attempts }) => ({ id, text, at, state, error, attempts }));
+    return this.items.map(({ id, text, more, at, state, error, attempts }) => ({ id, text, more, at, state, error, attempts }));
   }
 
   #proceed() {
@@ -142,6 +142,7 @@ export class Outgoing {
     this.items.push({
       id: item.id,
       text: item.text,
+      more: typeof item.more === "object" && item.more !== null ? item.more : {},
       at: Number(item.at) || this.clock.now(),
       state: failed ? "failed" : "waiting",
       error: failed ? item.error : null,

@@ -12,16 +12,23 @@ const AFTERWARDS = 1; // seconds after a message in which a sign of typing is ol
 
 export class People {
   constructor({ clock, changed }) {
-    Object.assign(this, { clock, changed });
+    this.clock = clock;
+    this.version = 0; // of the list: another number, another list
+    this.changed = () => {
+      this.version += 1;
+      changed();
+    };
     this.members = new Map();
+    this.away = new Set();
     this.count = 0;
     this.typists = new Map();
     this.spokeAt = new Map();
   }
 
   /** The list as the server gives it, `self` among them whether named or not. */
-  reset(members, count, self) {
+  reset(members, count, self, away = []) {
     this.members = new Map(members.map((user) => [user.id, user]));
+    this.away = new Set(away);
     if (self) this.members.set(self.id, self);
     this.count = Math.max(count ?? 0, this.members.size);
     this.spokeAt.clear();
@@ -33,8 +40,10 @@ export class People {
     this.changed();
   }
 
-  /** Somebody came or went. */
-  presence(user, online) {
+  /** Somebody came, went, or looks elsewhere. */
+  presence(user, online, isAway = false) {
+    if (online && isAway) this.away.add(user.id);
+    else this.away.delete(user.id);
     const known = this.members.has(user.id);
     const unnamed = this.count > this.members.size;
     if (online && !known) this.count += 1;
@@ -49,7 +58,10 @@ export class People {
   /** A member said something: they have stopped typing, and this is what they are called now. */
   spoke(user) {
     const member = this.members.get(user.id);
-    if (member && member.name !== user.name) this.members.set(user.id, user);
+    if (member && member.name !== user.name) {
+      this.members.set(user.id, user);
+      this.version += 1;
+    }
     if (member) this.spokeAt.set(user.id, this.clock.now());
     this.stopTyping(user.id);
   }

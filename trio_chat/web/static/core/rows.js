@@ -36,7 +36,8 @@ export class Rows {
 
   #entry(rows, entry, last) {
     if (entry.kind) {
-      rows.push({ kind: entry.kind, key: `${entry.kind}-${entry.seq}`, from: entry.from, to: entry.to });
+      const { kind, seq, from, to, event } = entry;
+      rows.push({ kind, key: `${kind}-${seq}`, from, to, event });
       return null;
     }
     const mine = this.isMine(entry.user);
@@ -54,7 +55,7 @@ export class Rows {
     const day = this.dayOf(at);
     if (day !== last?.day) rows.push({ kind: "day", key: `day-${day}-${key}`, at });
     const grouped = last !== null && !last.closed && last.day === day && last.person === person
-      && at - last.at < GROUP_SECONDS;
+      && at - last.at < GROUP_SECONDS && (message.reply_to ?? message.more?.reply_to) === undefined;
     rows.push({ kind: message.op === "message" ? "message" : "unsent", key, message, mine, opens: !grouped });
     return { day, person, at };
   }

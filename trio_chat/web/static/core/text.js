@@ -49,10 +49,11 @@ function withoutTail(address) {
   }
 }
 
-/** The address to go to, or `null`: http and https only, with a host and without a user name that poses as one. */
-function safeAddress(address) {
+/** The address to go to, or `null`: http and https with a host and without a user name that poses as one, and mailto. */
+export function safeAddress(address) {
   try {
     const url = new URL(address);
+    if (url.protocol === "mailto:") return /^mailto:[^\s@]+@[^\s@]+$/.test(url.href) ? url.href : null;
     const isSafe = (url.protocol === "https:" || url.protocol === "http:") && url.hostname && !url.username && !url.password;
     return isSafe ? url.href : null;
   } catch {

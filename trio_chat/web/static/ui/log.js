@@ -1,9 +1,11 @@
-// The log of the room: rows, history at both ends, and the way back to the newest.
+// The log of the room: the rows near what is in sight, history at both ends, and the way back to the newest.
 
+import { loadLatest, loadNewer, loadOlder } from "../doings.js";
 import { texts } from "../preferences.js";
-import { countAfter, follow, loadLatest, loadNewer, loadOlder, state } from "../store.js";
-import { h, onBeforeUnmount, onBeforeUpdate, onMounted, onUpdated, ref } from "../vue.js";
+import { countAfter, reading, state } from "../store.js";
+import { h, nextTick, onBeforeUnmount, onMounted, onUpdated, ref, watch } from "../vue.js";
 import { icon, mark } from "./icons.js";
+import { onLogKey } from "./keys.js";
 import { personName } from "./parts.js";
 import { Row } from "./row.js";
 import { ScrollKeeper } from "./scroll.js";
@@ -16,21 +18,32 @@ function typingLine(typists, t) {
   ]);
 }
 
-function emptyRoom(t) {
-  return h("div", { class: "empty" }, [mark(), h("p", t.empty)]);
-}
+const keyAt = (target) => target.closest?.(".message")?.dataset.key ?? null;
+
+/** The message under the pointer or the focus is the one that can be acted on. */
+const pointing = {
+  onPointerover: (event) => event.pointerType === "mouse" && (state.hot = keyAt(event.target)),
+  onPointerleave: (event) => event.pointerType === "mouse" && (state.hot = null),
+  onFocusin: (event) => (state.hot = keyAt(event.target) ?? state.hot),
+  onClick: (event) => {
+    const isTouch = event.pointerType === "touch" || event.pointerType === "pen";
+    if (isTouch && !event.target.closest("a, button, input")) state.hot = state.hot === keyAt(event.target) ? null : keyAt(event.target);
+  },
+};
 
 export const Log = {
   setup(_, { expose }) {
     const scroller = ref(null);
     const content = ref(null);
     const isAway = ref(false);
+    const turn = ref(0); // another window of rows is wanted
     let leftAt = null; // the newest seq when the end was left
     let isReturning = false; // to the newest messages, which are on their way
     const keeper = new ScrollKeeper({
       moved: (isAtEnd) => settle(isAtEnd),
       nearStart: loadOlder,
       nearEnd: loadNewer,
+      window: () => (turn.value += 1),
     });
 
     /** At the end means at the newest message, not at the end of a page of history. */
@@ -39,7 +52,7 @@ export const Log = {
       if (isHome) leftAt = null;
       else leftAt ??= state.view?.newest ?? null;
       isAway.value = !isHome;
-      follow(isHome);
+      reading(isHome);
     }
 
     function toLatest() {
@@ -50,14 +63,22 @@ export const Log = {
     }
     expose({ toLatest });
 
-    onMounted(() => keeper.attach(scroller.value, content.value));
+    function jump() {
+      const row = state.jump && state.view.rows.find(({ message }) => message?.seq === state.jump.seq);
+      if (row && keeper.toKey(row.key)) nextTick(() => content.value?.querySelector(`[data-seq="${state.jump?.seq}"]`)?.focus({ preventScroll: true }));
+    }
+    watch(() => state.jump, (jumping) => jumping && nextTick(jump));
+
+    onMounted(() => {
+      keeper.attach(scroller.value, content.value);
+      if (state.jump) nextTick(jump);
+    });
     onBeforeUnmount(() => keeper.detach());
-    onBeforeUpdate(() => keeper.before());
     onUpdated(() => {
       const { attached } = state.view;
       if (attached && isReturning) toLatest();
-      if (!attached) keeper.isAtEnd = false;
-      keeper.after();
+      if (!attached && keeper.isAtEnd) keeper.isAtEnd = false;
+      keeper.settle();
     });
 
     function jumpButton(t) {
@@ -73,21 +94,31 @@ export const Log = {
 
     return () => {
       const t = texts.value;
-      const { room, rows, older, paging, isLoaded, isEmpty, typists } = state.view;
+      const { title, rows, older, paging, isLoaded, isEmpty, typists } = state.view;
+      turn.value;
+      const { start, end, before, after } = keeper.layOut(rows);
       return h("section", { class: "log-place" }, [
         h("div", {
           class: "log",
           ref: scroller,
           role: "log",
           tabindex: 0,
-          "aria-label": t.messages(room),
+          "aria-label": t.messages(title),
           "aria-live": "off", // new messages are announced by app.js: history that is loaded should not be read out
           "aria-busy": String(!isLoaded || paging !== null),
-        }, h("div", { class: "log-content", ref: content }, [
-          older ? h("div", { class: "older" }, paging === "older" ? t.loadingOlder : "") : null,
-          isEmpty ? emptyRoom(t) : null,
-          ...rows.map((row) => h(Row, { key: row.key, row, "data-anchor": "1" })),
-        ])),
+          onKeydown: onLogKey,
+          ...pointing,
+        }, [
+          h("div", { class: "log-head" }, [
+            older ? h("div", { class: "older" }, paging === "older" ? t.loadingOlder : "") : null,
+            isEmpty ? h("div", { class: "empty" }, [mark(), h("p", t.empty)]) : null,
+          ]),
+          h("div", { class: "log-content", ref: content }, [
+            h("div", { key: "before", class: "space", style: { height: `${before}px` } }),
+            ...rows.slice(start, end).map((row) => h(Row, { key: row.key, row, "data-key": row.key })),
+            h("div", { key: "after", class: "space", style: { height: `${after}px` } }),
+          ]),
+        ]),
         typingLine(typists, t),
         isAway.value ? jumpButton(t) : null,
       ]);

@@ -1,9 +1,10 @@
 // Small pieces that several parts of the page are made of.
 
-import { hueOf, initials, parts } from "../core/text.js";
+import { hueOf, initials } from "../core/text.js";
 import { LANGUAGES } from "../i18n.js";
-import { THEMES, chooseLanguage, chooseTheme, language, texts, theme } from "../preferences.js";
+import { THEMES, chooseLanguage, chooseTheme, format, language, texts, theme } from "../preferences.js";
 import { h } from "../vue.js";
+import { icon } from "./icons.js";
 
 const HUES = 8; // as many as css/base.css has
 
@@ -17,15 +18,31 @@ export function avatar(user, size = "") {
 /** A name whose direction does not spill over into its surroundings. */
 export const personName = (name) => h("bdi", { class: "name" }, name);
 
-/** Text as text, with links to the web. */
-export function prose(text) {
-  return parts(text).map(({ text: part, href }) => (href
-    ? h("a", { href, target: "_blank", rel: "noopener noreferrer", dir: "ltr" }, part)
-    : part));
+export function timeOf(seconds, attributes = {}) {
+  const { time, full } = format.value;
+  return h("time", { datetime: new Date(seconds * 1000).toISOString(), title: full(seconds), ...attributes }, time(seconds));
+}
+
+/** A button that shows a picture and says a word. */
+export function iconButton(name, label, onClick, attributes = {}, ...children) {
+  return h("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onClick, ...attributes }, [
+    icon(name), ...children,
+  ]);
+}
+
+/** A count of unread messages: stronger where they concern me. */
+export function badge({ unread, mentions, kind }, t) {
+  if (unread <= 0) return null;
+  const isLoud = mentions > 0 || kind === "direct";
+  const words = mentions > 0 ? t.unreadMentions(unread, mentions) : t.unreadCount(unread);
+  return h("span", { class: ["badge", { loud: isLoud }] }, [
+    h("span", { "aria-hidden": "true" }, `${mentions > 0 ? "@" : ""}${unread > 99 ? "99+" : unread}`),
+    h("span", { class: "unseen" }, words),
+  ]);
 }
 
 /** A choice of one in a row: radio buttons in the shape of a switch. */
-function choice({ name, label, options, chosen, choose }) {
+export function choice({ name, label, options, chosen, choose }) {
   return h("fieldset", { class: "choice" }, [
     h("legend", label),
     h("div", { class: "choice-options" }, options.map(([value, text, lang]) => h("label", { key: value, lang }, [
@@ -36,7 +53,7 @@ function choice({ name, label, options, chosen, choose }) {
 }
 
 export function languageChoice() {
-  const options = Object.entries(LANGUAGES).map(([tag, { language: own }]) => [tag, own, tag]);
+  const options = Object.entries(LANGUAGES).map(([tag, { language: own }]) => [tag, own, tag === "zh" ? "zh-CN" : tag]);
   const label = texts.value.languageLabel;
   return choice({ name: "language", label, options, chosen: language.value, choose: chooseLanguage });
 }

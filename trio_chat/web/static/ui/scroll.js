@@ -1,27 +1,37 @@
-// Keeps the log where its reader is: at the newest message while they are there, else exactly where they look.
+// Keeps the log where its reader is, and only those of its rows on the page that are near what is in sight.
 //
-// Owns the scroll position of one element through insertions at both ends and changes of size. Works by hand
-// because browsers differ in what they anchor. Refuses to know what is in the rows.
+// Owns the scroll position of one element and the window of rows: at the newest message while the reader is there,
+// else exactly where they look, through insertions at both ends and changes of size. Works by hand because browsers
+// differ in what they anchor. Where rows lie is core/heights.js's; what is in them nobody's here.
+
+import { Heights } from "../core/heights.js";
 
 const AT_END = 48; // pixels from the end that still count as being there
-const NEAR = 600; // pixels from an end at which more is asked for
+const NEAR = 1_500; // pixels from an end of what is at hand at which more is asked for
+const BEYOND = 900; // pixels of rows that are kept ready on either side of what is in sight
+const MARGIN = 400; // when fewer are left, the window moves
+const FEW = 80; // rows that are all on the page, without a window
 
 export class ScrollKeeper {
-  /** @param on `{moved(isAtEnd)}`, `{nearStart()}`, `{nearEnd()}` */
+  /** @param on `{moved(isAtEnd)}`, `{nearStart()}`, `{nearEnd()}`, `{window([start, end])}`: other rows are wanted */
   constructor(on) {
     this.on = on;
+    this.heights = new Heights();
     this.isAtEnd = true;
-    this.anchor = null;
+    this.anchor = null; // {key, delta}: the first row in sight, and how much of it is above
+    this.start = 0;
+    this.end = 0;
   }
 
   attach(element, content) {
     Object.assign(this, { element, content });
     this.onScroll = () => this.#scrolled();
     element.addEventListener("scroll", this.onScroll, { passive: true });
-    this.observer = new ResizeObserver(() => this.isAtEnd && this.toEnd());
+    this.width = element.clientWidth;
+    this.observer = new ResizeObserver(() => this.#resized());
     this.observer.observe(element);
     this.observer.observe(content);
-    this.toEnd();
+    this.settle();
   }
 
   detach() {
@@ -29,38 +39,108 @@ export class ScrollKeeper {
     this.element.removeEventListener("scroll", this.onScroll);
   }
 
+  /** The rows are these: which of them are to be on the page, as `{start, end, before, after}` (pixels around them). */
+  layOut(rows) {
+    const { heights } = this;
+    if (heights.rows !== rows) heights.setRows(rows);
+    if (rows.length <= FEW || !this.element) {
+      this.start = rows.length <= FEW ? 0 : rows.length - FEW;
+      this.end = rows.length;
+    } else {
+      const top = this.#wanted();
+      [this.start, this.end] = heights.range(top - BEYOND, top + this.element.clientHeight + BEYOND);
+    }
+    const { start, end } = this;
+    return { start, end, before: heights.offsets[start], after: heights.total - heights.offsets[end] };
+  }
+
+  /** Where the scroll position should be, by what is known of heights. */
+  #wanted() {
+    const { heights, element, anchor } = this;
+    if (this.isAtEnd) return Math.max(0, heights.total + this.#lead() - element.clientHeight);
+    const offset = anchor && heights.offsetOf(anchor.key);
+    return offset === null || offset === undefined ? element.scrollTop - this.#lead() : offset + anchor.delta;
+  }
+
+  /** What lies above the first row within the scrolled content: padding and words about the history. */
+  #lead() {
+    return this.content?.offsetTop ?? 0;
+  }
+
+  /** After the page has changed: measure, and put the reader back to where they were. */
+  settle() {
+    const { element, heights } = this;
+    this.#measure();
+    const top = this.isAtEnd ? element.scrollHeight : this.#wanted() + this.#lead();
+    if (Math.abs(element.scrollTop - top) > 0.5) element.scrollTop = top;
+    if (heights.rows.length > FEW) this.#check();
+    this.#ask();
+  }
+
+  #measure() {
+    const pairs = [];
+    for (const row of this.content.children) {
+      const { key } = row.dataset;
+      if (key) pairs.push([key, row.getBoundingClientRect().height]);
+    }
+    return this.heights.measure(pairs);
+  }
+
   toEnd() {
     this.isAtEnd = true;
+    this.anchor = null;
+    this.#check(true);
     this.element.scrollTop = this.element.scrollHeight;
   }
 
-  /** Before the rows change: remember the first one in sight. */
-  before() {
-    this.anchor = null;
-    if (this.isAtEnd) return;
-    const top = this.element.getBoundingClientRect().top;
-    for (const row of this.content.children) {
-      const box = row.getBoundingClientRect();
-      if (box.bottom <= top || !row.dataset.anchor) continue;
-      this.anchor = { row, at: box.top };
-      return;
-    }
-  }
-
-  /** After: put it back to where it was. */
-  after() {
-    if (this.isAtEnd) this.toEnd();
-    else if (this.anchor?.row.isConnected) {
-      this.element.scrollTop += this.anchor.row.getBoundingClientRect().top - this.anchor.at;
-    }
-    this.#ask();
+  /** Have the row with this key in the middle; whether it is among the rows. */
+  toKey(key) {
+    const offset = this.heights.offsetOf(key);
+    if (offset === null) return false;
+    this.isAtEnd = false;
+    this.anchor = { key, delta: -this.element.clientHeight / 3 };
+    this.#check(true);
+    this.on.moved(false);
+    return true;
   }
 
   #scrolled() {
     const { scrollHeight, scrollTop, clientHeight } = this.element;
     this.isAtEnd = scrollHeight - scrollTop - clientHeight <= AT_END;
+    this.#anchor(scrollTop);
     this.on.moved(this.isAtEnd);
+    this.#check();
     this.#ask();
+  }
+
+  #anchor(scrollTop) {
+    const { heights } = this;
+    if (heights.rows.length === 0) return;
+    const top = scrollTop - this.#lead();
+    const index = heights.indexAt(top);
+    this.anchor = { key: heights.rows[index].key, delta: top - heights.offsets[index] };
+  }
+
+  /** Ask for another window if what is in sight comes near the end of the present one. */
+  #check(always = false) {
+    const { heights, element } = this;
+    const { length } = heights.rows;
+    if (length <= FEW) return;
+    const top = this.#wanted();
+    const bottom = top + element.clientHeight;
+    const isShort = (this.start > 0 && top - heights.offsets[this.start] < MARGIN)
+      || (this.end < length && heights.offsets[this.end] - bottom < MARGIN);
+    if (always || isShort) this.on.window();
+  }
+
+  #resized() {
+    const { clientWidth } = this.element;
+    if (clientWidth !== this.width) {
+      this.width = clientWidth;
+      this.heights.forget();
+      this.on.window();
+    }
+    this.settle();
   }
 
   #ask() {
