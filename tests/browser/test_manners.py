@@ -66,7 +66,7 @@ def test_hostile_text_is_text(new_person: Enter) -> None:
 
 @pytest.mark.parametrize("settings", [{}, PHONE], ids=["desk", "phone"])
 def test_both_ways_of_writing(new_person: Enter, settings: dict[str, Any]) -> None:
-    """Each line runs as its own words do, and a character that turns the direction turns nothing beside it."""
+    """Each line runs as its own words do; a character that turns the direction turns nothing beside it."""
     ann, bob = new_person("ann"), new_person("bob", **settings)
     for text in BOTH_WAYS:
         ann.write(text)
@@ -165,7 +165,8 @@ def test_keyboard_alone(new_person: Enter) -> None:
 
 
 def test_the_sheet_of_keys(new_person: Enter) -> None:
-    """A question mark shows what the keys do, and Escape puts it away; in the message box it is a question mark."""
+    """A question mark shows what the keys do, and Escape puts it away; in the message box it is
+    one."""
     ann = new_person("ann")
     ann.page.locator("#write").press("?")
     expect(ann.page.locator("dialog")).to_have_count(0)
@@ -295,7 +296,8 @@ def test_every_control_has_a_name(new_person: Enter) -> None:
     ann.write("hi")
     ann.sees("hi")
     nameless = ann.page.evaluate(
-        """() => [...document.querySelectorAll('button, input, textarea, [role]:not([role=status])')].filter((element) => !element.hidden)
+        """() => [...document.querySelectorAll('button, input, textarea, [role]:not([role=status])')]
+            .filter((element) => !element.hidden)
             .filter((element) => {
                 const labels = [...(element.labels ?? [])].map((label) => label.textContent);
                 return !element.getAttribute('aria-label') && !element.textContent && !labels.some(Boolean);

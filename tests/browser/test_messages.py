@@ -18,7 +18,7 @@ PICTURE = bytes.fromhex(
 
 
 def test_reply_edit_react_and_delete(new_person: Enter) -> None:
-    """What either does shows at the other, survives a reload, and looks the same in history as it did live."""
+    """What either does shows at the other, survives a reload, and looks the same in history as live."""
     ann, bob = new_person("ann"), new_person("bob")
     bob.write("cake at four?")
     ann.sees("cake at four?")
@@ -110,8 +110,8 @@ def test_search_leads_to_the_message(new_person: Enter, server: ServerProcess) -
 
 
 def test_files(new_person: Enter) -> None:
-    """A picked picture is uploaded and shown in place, anything else is a download; what is pasted goes with the
-    message, and can be taken off before."""
+    """A picked picture is uploaded and shown in place, anything else is a download; what is pasted goes with
+    the message, and can be taken off before."""
     ann, bob = new_person("ann"), new_person("bob")
     page = ann.page
     page.locator("input[type=file]").set_input_files(

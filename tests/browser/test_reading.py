@@ -41,8 +41,8 @@ SETTLED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimat
 
 
 def test_history_on_the_way_up(new_person: Enter, server: ServerProcess) -> None:
-    """Scrolling up loads page after page until the beginning, none missing and none twice, and what is read stays
-    where it is; only a part of it is on the page at a time."""
+    """Scrolling up loads page after page until the beginning, none missing and none twice, and what is read
+    stays where it is; only a part of it is on the page at a time."""
     texts = seed(420)
     server.say("lobby", texts)
     ann = new_person("ann")

@@ -1,4 +1,4 @@
-"""Several rooms: their list, what is unread in them, private ones with invitations, talks of two, moderation."""
+"""Several rooms: their list, what is unread, private ones with invitations, talks of two, moderation."""
 
 import re
 from collections.abc import Callable
@@ -35,8 +35,8 @@ def person_menu(somebody: Person, name: str, action: str) -> None:
 
 
 def test_several_rooms_at_once(new_person: Enter) -> None:
-    """A room that is not looked at counts what comes, mentions apart; looking at it reads it, and nothing is loaded
-    again; a reload keeps the rooms, what is unread, and the one that is looked at."""
+    """A room that is not looked at counts what comes, mentions apart; looking at it reads it, and nothing is
+    loaded again; a reload keeps the rooms, what is unread, and the one that is looked at."""
     ann, bob = new_person("ann"), new_person("bob", "&room=tea")
     create(ann, "coffee")
     ann.page.goto(f"{ann.url}/#tea")
@@ -79,7 +79,8 @@ def test_a_room_can_be_left_and_found_again(new_person: Enter, server: ServerPro
 
 
 def test_a_private_room_and_its_invitation(new_person: Enter) -> None:
-    """Who is not invited is told so and may ask; the link lets its holder in; the room is in no stranger's list."""
+    """Who is not invited is told so and may ask; the link lets its holder in; no stranger's list has the
+    room."""
     ann, bob = new_person("ann"), new_person("bob")
     create(ann, "secret", kind="Only who is invited")
     ann.write("between us")
@@ -102,7 +103,8 @@ def test_a_private_room_and_its_invitation(new_person: Enter) -> None:
 
 
 def test_a_talk_of_two(new_person: Enter) -> None:
-    """A click on a name begins one; the other is told, finds it among their rooms, and it is called after the other."""
+    """A click on a name begins one; the other is told, finds it among their rooms, and it is called after
+    the other."""
     ann, bob = new_person("ann"), new_person("bob")
     person_menu(ann, "bob", "Write to bob alone")
     expect(ann.page.locator("h1")).to_have_text("bob")
@@ -118,8 +120,8 @@ def test_a_talk_of_two(new_person: Enter) -> None:
 
 
 def test_moderation(new_person: Enter) -> None:
-    """What one may not do is not offered; whom a moderator mutes can't write, who is removed is told why the room is
-    gone, who is banned does not come back."""
+    """What one may not do is not offered; whom a moderator mutes can't write, who is removed is told why the
+    room is gone, who is banned does not come back."""
     ann, bob = new_person("ann"), new_person("bob")
     create(ann, "club")
     bob.page.goto(f"{bob.url}/#club")
