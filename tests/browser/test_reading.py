@@ -65,6 +65,21 @@ def test_history_on_the_way_up(new_person: Enter, server: ServerProcess) -> None
     expect(ann.page.locator(".beginning")).to_be_in_viewport()
 
 
+def test_the_very_top_is_no_way_to_the_beginning(new_person: Enter, server: ServerProcess) -> None:
+    """Who comes to the top of what is loaded stays at that message while earlier ones are put before it."""
+    server.say("lobby", seed(900))
+    ann = new_person("ann")
+    ann.page.evaluate("() => { document.querySelector('.log').scrollTop = 0; }")
+    ann.page.wait_for_function("() => document.querySelector('.log').scrollTop > 1000")
+    ann.page.wait_for_function(SETTLED)
+    seq, top = first_in_sight(ann.page)
+    assert int(seq) > 500
+    for _ in range(10):
+        ann.page.wait_for_function(SETTLED)
+    assert first_in_sight(ann.page) == (seq, pytest.approx(top, abs=2))
+    expect(ann.page.locator(".beginning")).to_have_count(0)
+
+
 def test_new_messages_do_not_move_the_reader(new_person: Enter, server: ServerProcess) -> None:
     """Who reads further up stays there, is told how many came, and gets to them with a button."""
     server.say("lobby", seed(60))

@@ -18,7 +18,7 @@ export class ScrollKeeper {
     this.on = on;
     this.heights = new Heights();
     this.isAtEnd = true;
-    this.anchor = null; // {key, delta}: the first row in sight, and how much of it is above
+    this.anchor = null; // {key, delta}: the first message in sight, and how much of it is above
     this.start = 0;
     this.end = 0;
   }
@@ -117,7 +117,9 @@ export class ScrollKeeper {
     const { heights } = this;
     if (heights.rows.length === 0) return;
     const top = scrollTop - this.#lead();
-    const index = heights.indexAt(top);
+    let index = heights.indexAt(top);
+    // What stands between messages, a day's name above all, stands elsewhere when earlier ones have come.
+    while (index < heights.rows.length - 1 && !heights.rows[index].message) index += 1;
     this.anchor = { key: heights.rows[index].key, delta: top - heights.offsets[index] };
   }
 
