@@ -135,7 +135,6 @@ export function step(by, options) {
 
 // --- moderation ---
 
-export const invite = (user) => here({ op: "invite", user: user.id });
 export const setRole = (user, role) => here({ op: "role", user: user.id, role });
 export const kick = (user) => here({ op: "kick", user: user.id });
 export const ban = (user, seconds) => here({ op: "ban", user: user.id, ...(seconds ? { seconds } : {}) });

@@ -1,6 +1,6 @@
 // What can be done with a person: a menu at their name.
 
-import { ban, direct, invite, kick, mute, setRole, unmute } from "../doings.js";
+import { ban, direct, kick, mute, setRole, unmute } from "../doings.js";
 import { texts } from "../preferences.js";
 import { isMine, state } from "../store.js";
 
@@ -32,6 +32,3 @@ function itemsFor(user) {
     can("moderate", "ban") && { label: t.ban, isDanger: true, run: sure(t.banSure(user.name), t.ban, () => ban(user)) },
   ].filter(Boolean);
 }
-
-/** Let somebody in who asked. */
-export const letIn = (user) => invite(user);
